@@ -1,0 +1,127 @@
+//! The encoded form of an event, shared by every sink.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use crate::Event;
+use crate::cloudevents::SPEC_VERSION;
+
+/// An event, encoded once. Cloning it copies no bytes.
+#[derive(Debug, Clone)]
+pub struct Envelope {
+    encoded: Arc<Encoded>,
+    topic: Option<Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Encoded {
+    event: Event,
+    structured: Bytes,
+    data: Range<usize>,
+}
+
+impl Envelope {
+    pub(crate) fn new(event: Event, structured: Bytes, data: Range<usize>) -> Self {
+        Self {
+            encoded: Arc::new(Encoded {
+                event,
+                structured,
+                data,
+            }),
+            topic: None,
+        }
+    }
+
+    /// The event's id: the same on every attempt and in every sink.
+    pub fn id(&self) -> &str {
+        &self.encoded.event.id
+    }
+
+    /// The CloudEvents `type`.
+    pub fn ty(&self) -> &str {
+        &self.encoded.event.ty
+    }
+
+    /// The CloudEvents `subject`.
+    pub fn subject(&self) -> Option<&str> {
+        self.encoded.event.subject.as_deref()
+    }
+
+    /// The CloudEvents `time`, RFC 3339.
+    pub fn time(&self) -> &str {
+        &self.encoded.event.time
+    }
+
+    /// What keeps events together in a broker; None: no key.
+    pub fn partition_key(&self) -> Option<&str> {
+        self.encoded.event.partition_key.as_deref()
+    }
+
+    /// The value of a label, for routes.
+    pub fn label(&self, name: &str) -> Option<&str> {
+        self.encoded
+            .event
+            .labels
+            .iter()
+            .find(|l| l.name == name)
+            .map(|l| l.value.as_ref())
+    }
+
+    /// The value of a label as a topic name may carry it.
+    pub fn topic_label(&self, name: &str) -> Option<&str> {
+        let label = self.encoded.event.labels.iter().find(|l| l.name == name)?;
+        Some(label.topic.unwrap_or(&label.value))
+    }
+
+    /// The value of an extension attribute.
+    pub fn extension(&self, name: &str) -> Option<&str> {
+        self.encoded
+            .event
+            .extensions
+            .iter()
+            .find(|(n, _)| *n == name)
+            .map(|(_, v)| v.as_ref())
+    }
+
+    /// Every attribute but `datacontenttype`, in the order of the structured form: what binary
+    /// mode puts into headers.
+    pub fn attributes(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let event = &self.encoded.event;
+        [
+            ("specversion", SPEC_VERSION),
+            ("id", &event.id),
+            ("source", &event.source),
+            ("type", &event.ty),
+        ]
+        .into_iter()
+        .chain(event.subject.as_deref().map(|v| ("subject", v)))
+        .chain([("time", event.time.as_str())])
+        .chain(event.partition_key.as_deref().map(|v| ("partitionkey", v)))
+        .chain(event.extensions.iter().map(|(n, v)| (*n, v.as_ref())))
+    }
+
+    /// The whole event as structured JSON, one line.
+    pub fn structured(&self) -> Bytes {
+        self.encoded.structured.clone()
+    }
+
+    /// The data alone: a slice of the structured form, token for token what the cloud sent.
+    pub fn data(&self) -> Bytes {
+        self.encoded.structured.slice(self.encoded.data.clone())
+    }
+
+    /// The same event for a topic that the sink's own template does not choose (dead letters).
+    pub fn with_topic(&self, topic: Arc<str>) -> Self {
+        Self {
+            encoded: self.encoded.clone(),
+            topic: Some(topic),
+        }
+    }
+
+    /// The topic that overrides the sink's template.
+    pub fn topic(&self) -> Option<&str> {
+        self.topic.as_deref()
+    }
+}

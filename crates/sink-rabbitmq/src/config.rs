@@ -1,0 +1,27 @@
+//! What the operator writes under `sinks.<name>.rabbitmq`.
+
+use serde::Deserialize;
+use vodbridge_core::cloudevents::Mode;
+use vodbridge_core::{Secret, Template};
+
+/// Settings of a RabbitMQ sink.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RabbitMqConfig {
+    /// `amqp://user:password@host:5672/vhost`, or `amqps://`.
+    pub url: Secret,
+    /// The topic exchange to publish to. It must exist; `vodbridge provision` makes it.
+    pub exchange: String,
+    /// The routing key of an event.
+    pub routing_key: Template,
+    /// Structured (default) or binary.
+    #[serde(default)]
+    pub mode: Mode,
+    /// AMQP channels that publishes are spread over; each is owned by one task.
+    #[serde(default = "default_channels")]
+    pub channels: usize,
+}
+
+fn default_channels() -> usize {
+    1
+}
