@@ -2,6 +2,7 @@
 //! delivery with its deadline, and what is remembered between the copies of an event.
 
 pub mod cloudevents;
+pub mod config;
 mod envelope;
 mod event;
 mod health;

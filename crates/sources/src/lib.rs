@@ -1,1 +1,3 @@
-//! Work begins here.
+//! Where notifications come from.
+
+pub mod webhook;
