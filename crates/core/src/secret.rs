@@ -51,7 +51,7 @@ impl<'de> Deserialize<'de> for Secret {
             // The refusals below say the type only: serde's own would print the value.
             fn visit_bool<E: de::Error>(self, _: bool) -> Result<Secret, E> {
                 Err(E::custom(
-                    "put the secret in quotes: as it stands YAML takes it for true or false",
+                    "put the secret in quotes: as it stands YAML takes it for a boolean",
                 ))
             }
             fn visit_i64<E: de::Error>(self, _: i64) -> Result<Secret, E> {
