@@ -3,16 +3,32 @@
 
 pub mod cloudevents;
 pub mod config;
+mod dead_letter;
+mod delivery;
 mod envelope;
 mod event;
 mod health;
+mod intake;
+mod metrics;
+mod pipeline;
+mod redelivery;
+mod retry;
+mod route;
 mod secret;
 mod sink;
 mod template;
+#[cfg(any(test, feature = "testing"))]
+pub mod testing;
 
+pub use dead_letter::{Content, DEAD_LETTER_TYPE, DeadLetter, DeadLetters, Reason};
+pub use delivery::{DEAD_LETTER_RESERVE, Patience};
 pub use envelope::Envelope;
 pub use event::{Event, Label};
 pub use health::{Health, HealthCell, Problem, State};
+pub use intake::{Ended, Intake};
+pub use metrics::{Metrics, SourceMetrics};
+pub use pipeline::{NotDelivered, Outcome, Pipeline, chain};
+pub use route::{Condition, Glob, Route, Router, SinkSet, Targets};
 pub use secret::Secret;
 pub use sink::{BoxError, Finding, Inspection, Provisioned, PublishError, Sink, Topology};
 pub use template::{Template, TemplateError};

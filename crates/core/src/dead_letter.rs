@@ -1,0 +1,240 @@
+//! The durable home of what can never be delivered.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::SystemTime;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use serde::Serialize;
+use serde_json::value::RawValue;
+
+use crate::{Envelope, Event, Sink};
+
+/// CloudEvents `type` of a dead letter.
+pub const DEAD_LETTER_TYPE: &str = "vodbridge.dead_letter";
+
+/// Why something became a dead letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Reason {
+    /// Not JSON, not UTF-8, nested too deep, or no object.
+    Unparsable,
+    /// A JSON object with neither a type nor a payload.
+    Unrecognised,
+    /// No route names a required sink for it.
+    Unrouted,
+    /// A sink refused it for good.
+    Refused,
+    /// A sink had no destination for it for as long as its source could wait.
+    Unroutable,
+    /// The bridge itself failed on it.
+    Panic,
+}
+
+impl Reason {
+    /// The word in records and metrics.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Unparsable => "unparsable",
+            Self::Unrecognised => "unrecognised",
+            Self::Unrouted => "unrouted",
+            Self::Refused => "refused",
+            Self::Unroutable => "unroutable",
+            Self::Panic => "panic",
+        }
+    }
+}
+
+/// What a dead letter keeps whole.
+#[derive(Debug, Clone)]
+pub enum Content {
+    /// The event.
+    Event(Envelope),
+    /// A notification that never became an event, as it came.
+    Raw {
+        /// The body.
+        body: Bytes,
+        /// Its headers, without secrets.
+        headers: Vec<(String, String)>,
+    },
+}
+
+/// Something that can never be delivered, with all that is known of it.
+#[derive(Debug, Clone)]
+pub struct DeadLetter {
+    /// The event's id; of a raw notification one derived from its bytes.
+    pub id: String,
+    /// Why.
+    pub reason: Reason,
+    /// The source that it came from, by the operator's name.
+    pub source: Arc<str>,
+    /// The sink that refused it.
+    pub sink: Option<String>,
+    /// The error with its sources, in one line.
+    pub error: Option<String>,
+    /// Publishes that were tried.
+    pub attempts: u32,
+    /// When it came.
+    pub first: SystemTime,
+    /// When it was given up.
+    pub last: SystemTime,
+    /// What is kept.
+    pub content: Content,
+}
+
+#[derive(Serialize)]
+struct Record<'a> {
+    reason: &'static str,
+    source: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sink: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<&'a str>,
+    attempts: u32,
+    first_at: String,
+    last_at: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    event: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    headers: Option<BTreeMap<&'a str, &'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    body_base64: Option<String>,
+}
+
+impl DeadLetter {
+    /// The record as a CloudEvent of its own type. Its `source` names the sink too, since one
+    /// event can be refused by several.
+    pub fn encode(&self) -> Envelope {
+        let at = |time: SystemTime| humantime::format_rfc3339_millis(time).to_string();
+        let (subject, partition_key) = match &self.content {
+            Content::Event(event) => (
+                event.subject().map(str::to_owned),
+                event.partition_key().map(str::to_owned),
+            ),
+            Content::Raw { .. } => (None, None),
+        };
+        let mut extensions = vec![("deadletterreason", self.reason.as_str().into())];
+        extensions.extend(
+            self.sink
+                .clone()
+                .map(|sink| ("deadlettersink", sink.into())),
+        );
+        let event = Event {
+            id: self.id.clone(),
+            source: format!(
+                "/vodbridge/{}/{}",
+                self.source,
+                self.sink.as_deref().unwrap_or("-")
+            )
+            .into(),
+            ty: DEAD_LETTER_TYPE.into(),
+            subject,
+            time: at(self.last),
+            partition_key,
+            extensions,
+            labels: Vec::new(),
+        };
+        event.encode(|out| self.write_record(out, at(self.first), at(self.last)))
+    }
+
+    fn write_record(&self, out: &mut Vec<u8>, first_at: String, last_at: String) {
+        let structured;
+        let mut record = Record {
+            reason: self.reason.as_str(),
+            source: &self.source,
+            sink: self.sink.as_deref(),
+            error: self.error.as_deref(),
+            attempts: self.attempts,
+            first_at,
+            last_at,
+            event: None,
+            headers: None,
+            body: None,
+            body_base64: None,
+        };
+        match &self.content {
+            Content::Event(envelope) => {
+                structured = envelope.structured();
+                record.event = serde_json::from_slice(&structured).ok();
+            }
+            Content::Raw { body, headers } => {
+                record.headers = Some(
+                    headers
+                        .iter()
+                        .map(|(n, v)| (n.as_str(), v.as_str()))
+                        .collect(),
+                );
+                match std::str::from_utf8(body) {
+                    Ok(text) => record.body = Some(text),
+                    Err(_) => record.body_base64 = Some(STANDARD.encode(body)),
+                }
+            }
+        }
+        serde_json::to_writer(out, &record)
+            .expect("a record of texts and valid JSON always serializes");
+    }
+}
+
+/// Where dead letters go.
+pub struct DeadLetters {
+    /// The sink that keeps them.
+    pub sink: Arc<dyn Sink>,
+    /// The topic that overrides the sink's template.
+    pub topic: Arc<str>,
+    /// Takes what `sink` refuses for good; a file on a durable disk.
+    pub last_resort: Option<Arc<dyn Sink>>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing::event;
+
+    fn letter(content: Content) -> DeadLetter {
+        DeadLetter {
+            id: "abc".into(),
+            reason: Reason::Refused,
+            source: "callback".into(),
+            sink: Some("events".into()),
+            error: Some("refused for good: too large".into()),
+            attempts: 3,
+            first: SystemTime::UNIX_EPOCH,
+            last: SystemTime::UNIX_EPOCH,
+            content,
+        }
+    }
+
+    fn data(letter: &DeadLetter) -> serde_json::Value {
+        serde_json::from_slice(&letter.encode().data()).unwrap()
+    }
+
+    #[test]
+    fn keeps_the_event_whole() {
+        let envelope = event("abc", "FileDeleted")
+            .encode(|d| d.extend_from_slice(b"{\"n\":18446744073709551617}"));
+        let letter = letter(Content::Event(envelope.clone()));
+        let text = String::from_utf8(letter.encode().data().to_vec()).unwrap();
+        assert!(
+            text.contains(std::str::from_utf8(&envelope.structured()).unwrap()),
+            "token for token: {text}"
+        );
+        assert_eq!(letter.encode().id(), "abc");
+        assert_eq!(letter.encode().subject(), envelope.subject());
+        assert_eq!(data(&letter)["attempts"], 3);
+    }
+
+    #[test]
+    fn keeps_bytes_that_are_no_text() {
+        let raw = |body: &'static [u8]| Content::Raw {
+            body: Bytes::from_static(body),
+            headers: vec![("host".into(), "example".into())],
+        };
+        assert_eq!(data(&letter(raw(b"not json")))["body"], "not json");
+        let broken = data(&letter(raw(b"\xff\xfe")));
+        assert_eq!(broken["body_base64"], "//4=");
+        assert_eq!(broken["headers"]["host"], "example");
+    }
+}

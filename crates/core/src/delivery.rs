@@ -1,0 +1,144 @@
+//! The state of one delivery: how long it may go on, and which sinks have settled it.
+
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+use std::time::{Duration, SystemTime};
+
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
+
+use crate::{SinkSet, Targets};
+
+/// Kept back of every deadline, so that a dead letter can still be written.
+pub const DEAD_LETTER_RESERVE: Duration = Duration::from_secs(2);
+
+/// How long a delivery may go on.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// No publish starts after it.
+    pub deadline: Instant,
+    /// When an event without a destination stops waiting for one and is dead-lettered. None: it
+    /// waits for the deadline and is then not delivered.
+    pub unroutable_until: Option<Instant>,
+}
+
+impl Patience {
+    /// Until `deadline`; an unroutable event is then not delivered.
+    pub fn until(deadline: Instant) -> Self {
+        Self {
+            deadline,
+            unroutable_until: None,
+        }
+    }
+}
+
+/// One envelope on its way: shared between the copies of an event, and between one attempt of
+/// the cloud and the next.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    pub(crate) targets: Targets,
+    acked: AtomicU64,
+    dead_lettered: AtomicU64,
+    deadline: Mutex<Instant>,
+    unroutable_until: Option<Instant>,
+    shadowed: AtomicBool,
+    pub(crate) started: SystemTime,
+    shares: Mutex<Vec<(usize, OwnedSemaphorePermit)>>,
+}
+
+impl Delivery {
+    pub(crate) fn new(targets: Targets, patience: Patience) -> Self {
+        Self {
+            targets,
+            acked: AtomicU64::new(0),
+            dead_lettered: AtomicU64::new(0),
+            deadline: Mutex::new(patience.deadline),
+            unroutable_until: patience.unroutable_until,
+            shadowed: AtomicBool::new(false),
+            started: SystemTime::now(),
+            shares: Mutex::new(Vec::new()),
+        }
+    }
+
+    /// A delivery that goes on where `earlier` stopped: only to the sinks still open.
+    pub(crate) fn resuming(earlier: &Self, patience: Patience) -> Self {
+        Self {
+            acked: AtomicU64::new(earlier.acked.load(Relaxed)),
+            dead_lettered: AtomicU64::new(earlier.dead_lettered.load(Relaxed)),
+            shadowed: AtomicBool::new(true),
+            started: earlier.started,
+            ..Self::new(earlier.targets, patience)
+        }
+    }
+
+    /// The required sinks that have neither acked nor been replaced by a dead letter.
+    pub(crate) fn open(&self) -> SinkSet {
+        let settled = self.acked.load(Relaxed) | self.dead_lettered.load(Relaxed);
+        self.targets.required.without(SinkSet::from_bits(settled))
+    }
+
+    pub(crate) fn any_dead_lettered(&self) -> bool {
+        self.dead_lettered.load(Relaxed) != 0
+    }
+
+    pub(crate) fn acked(&self, sink: usize) {
+        self.acked.fetch_or(SinkSet::of([sink]).bits(), Relaxed);
+        self.release(sink);
+    }
+
+    pub(crate) fn dead_lettered(&self, sink: usize) {
+        self.dead_lettered
+            .fetch_or(SinkSet::of([sink]).bits(), Relaxed);
+        self.release(sink);
+    }
+
+    /// True the first time: shadow sinks get one publish an event.
+    pub(crate) fn take_shadow(&self) -> bool {
+        !self.targets.shadow.is_empty() && !self.shadowed.swap(true, Relaxed)
+    }
+
+    /// Moves the deadline later; never earlier.
+    pub(crate) fn extend(&self, deadline: Instant) {
+        let mut current = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
+        *current = deadline.max(*current);
+    }
+
+    pub(crate) fn deadline(&self) -> Instant {
+        *self.deadline.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The last moment for a publish to an ordinary sink.
+    pub(crate) fn publish_until(&self) -> Instant {
+        let deadline = self.deadline();
+        deadline
+            .checked_sub(DEAD_LETTER_RESERVE)
+            .unwrap_or(deadline)
+    }
+
+    pub(crate) fn unroutable_until(&self) -> Option<Instant> {
+        self.unroutable_until
+    }
+
+    /// Keeps a share of the source's permits until `sink` has settled.
+    pub(crate) fn keep_share(&self, sink: usize, share: OwnedSemaphorePermit) {
+        self.shares
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .push((sink, share));
+    }
+
+    fn release(&self, sink: usize) {
+        self.shares
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .retain(|(of, _)| *of != sink);
+    }
+
+    /// Gives all shares back: the delivery has ended.
+    pub(crate) fn release_all(&self) {
+        self.shares
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .clear();
+    }
+}

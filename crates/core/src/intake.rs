@@ -1,0 +1,308 @@
+//! One source's way into the pipeline: what is in flight is bounded, copies join, and nothing is
+//! published twice to a sink that has acked it.
+
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use thiserror::Error;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout_at};
+
+use crate::delivery::Delivery;
+use crate::redelivery::{Arrival, Flight, Memory};
+use crate::{
+    DeadLetter, Envelope, NotDelivered, Outcome, Patience, Pipeline, PublishError, SinkSet,
+    SourceMetrics,
+};
+
+/// One source's way into the pipeline.
+pub struct Intake {
+    source: Arc<str>,
+    pipeline: Arc<Pipeline>,
+    permits: Arc<Semaphore>,
+    shares: Shares,
+    memory: Mutex<Memory>,
+    metrics: SourceMetrics,
+}
+
+/// How a delivery ended. Holds its in-flight permit until its caller has been answered.
+#[derive(Debug)]
+pub struct Ended {
+    /// The outcome, or why there is none.
+    pub result: Result<Outcome, NotDelivered>,
+    _permit: Option<InFlight>,
+}
+
+/// A permit of `max_in_flight`, counted.
+#[derive(Debug)]
+struct InFlight {
+    gauge: prometheus_client::metrics::gauge::Gauge,
+    _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.gauge.dec();
+    }
+}
+
+/// Where a source can reach several sinks, none may hold more than half of its permits with
+/// deliveries that wait for it, so that one that is away does not stop the others.
+struct Shares {
+    sinks: Vec<(usize, Arc<Semaphore>)>,
+    dead_letters: Arc<Semaphore>,
+}
+
+impl Shares {
+    fn new(reachable: SinkSet, max_in_flight: usize) -> Self {
+        let half = || Arc::new(Semaphore::new(max_in_flight.div_ceil(2)));
+        let several = reachable.len() > 1;
+        let sinks = reachable
+            .iter()
+            .filter(|_| several)
+            .map(|sink| (sink, half()))
+            .collect();
+        Self {
+            sinks,
+            dead_letters: half(),
+        }
+    }
+}
+
+#[derive(Debug, Error)]
+enum NoResult {
+    #[error("all permits of the source are taken by deliveries that wait for their acks")]
+    Full,
+    #[error("the copy's deadline passed before the delivery that it joined ended")]
+    JoinTimedOut,
+    #[error("the delivery was dropped before it ended")]
+    Abandoned,
+}
+
+impl Intake {
+    /// An intake for the source of this name, with at most `max_in_flight` deliveries at once.
+    pub fn new(
+        source: &str,
+        pipeline: Arc<Pipeline>,
+        max_in_flight: usize,
+        metrics: SourceMetrics,
+    ) -> Self {
+        Self {
+            source: source.into(),
+            permits: Arc::new(Semaphore::new(max_in_flight)),
+            shares: Shares::new(pipeline.reachable(), max_in_flight),
+            memory: Mutex::new(Memory::new()),
+            metrics,
+            pipeline,
+        }
+    }
+
+    /// The operator's name of the source.
+    pub fn source(&self) -> &Arc<str> {
+        &self.source
+    }
+
+    /// The source's metrics.
+    pub fn metrics(&self) -> &SourceMetrics {
+        &self.metrics
+    }
+
+    /// Delivers an event, or joins the delivery of a copy that is in flight, or says at once that
+    /// a copy has been delivered. Say [`confirmed`](Self::confirmed) if the caller then got its
+    /// answer in time.
+    ///
+    /// Run it where its caller cannot drop it: a dropped delivery is not delivered.
+    pub async fn deliver(&self, envelope: &Envelope, patience: Patience) -> Ended {
+        self.metrics
+            .received(envelope.topic_label("event_type").unwrap_or("other"));
+        let arrival = self
+            .memory()
+            .arrive(envelope.id(), |earlier| match earlier {
+                Some(earlier) => Delivery::resuming(earlier, patience),
+                None => Delivery::new(self.pipeline.targets(envelope), patience),
+            });
+        match arrival {
+            Arrival::Lead(flight) => self.lead(envelope, flight).await,
+            Arrival::Join(flight) => {
+                self.metrics.joined.inc();
+                flight.delivery.extend(patience.deadline);
+                let result = timeout_at(patience.deadline, flight.result.wait())
+                    .await
+                    .cloned();
+                Ended {
+                    result: result
+                        .unwrap_or_else(|_| Err(self.without_result(NoResult::JoinTimedOut))),
+                    _permit: None,
+                }
+            }
+            Arrival::Settled(outcome) => {
+                self.metrics.resumed.inc();
+                Ended {
+                    result: Ok(outcome),
+                    _permit: None,
+                }
+            }
+        }
+    }
+
+    /// Writes a notification that cannot become an event to the dead letter.
+    pub async fn dead_letter(&self, letter: &DeadLetter, deadline: Instant) -> Ended {
+        let admitted = self.before(deadline, async {
+            let share = acquire(&self.shares.dead_letters).await;
+            (share, self.permit().await)
+        });
+        let Some((_share, permit)) = admitted.await else {
+            return Ended {
+                result: Err(self.without_result(NoResult::Full)),
+                _permit: None,
+            };
+        };
+        let result = self.pipeline.dead_letter(letter, deadline).await;
+        self.count(&result);
+        Ended {
+            result,
+            _permit: Some(permit),
+        }
+    }
+
+    /// The caller of this event was answered 200 in time, so that no copy of it will come.
+    pub fn confirmed(&self, id: &str) {
+        self.memory().confirmed(id);
+    }
+
+    async fn lead(&self, envelope: &Envelope, flight: Arc<Flight>) -> Ended {
+        let mut lead = Lead {
+            intake: self,
+            id: envelope.id(),
+            flight: &flight,
+        };
+        let Some(permit) = self.admit(&flight.delivery).await else {
+            return Ended {
+                result: lead.end(Err(self.without_result(NoResult::Full))),
+                _permit: None,
+            };
+        };
+        let result = self
+            .pipeline
+            .resume(envelope, &flight.delivery, &self.source)
+            .await;
+        self.count(&result);
+        Ended {
+            result: lead.end(result),
+            _permit: Some(permit),
+        }
+    }
+
+    /// A share of each sink that is still open, then a permit; None: the deadline passed.
+    async fn admit(&self, delivery: &Delivery) -> Option<InFlight> {
+        if let Ok(permit) = self.permits.clone().try_acquire_owned()
+            && self.shares.sinks.is_empty()
+        {
+            return Some(self.in_flight(permit));
+        }
+        loop {
+            let deadline = delivery.deadline();
+            let admitted = self.before(deadline, async {
+                for (sink, share) in self
+                    .shares
+                    .sinks
+                    .iter()
+                    .filter(|(sink, _)| delivery.open().contains(*sink))
+                {
+                    delivery.keep_share(*sink, acquire(share).await);
+                }
+                self.permit().await
+            });
+            match admitted.await {
+                Some(permit) => return Some(permit),
+                None if delivery.deadline() > deadline && !self.pipeline.is_cut() => {
+                    delivery.release_all()
+                }
+                None => return None,
+            }
+        }
+    }
+
+    /// None: the deadline passed, or the pipeline was cut.
+    async fn before<T>(&self, deadline: Instant, wait: impl Future<Output = T>) -> Option<T> {
+        tokio::select! {
+            biased;
+            done = timeout_at(deadline, wait) => done.ok(),
+            () = self.pipeline.was_cut() => None,
+        }
+    }
+
+    async fn permit(&self) -> InFlight {
+        self.in_flight(acquire(&self.permits).await)
+    }
+
+    fn in_flight(&self, permit: OwnedSemaphorePermit) -> InFlight {
+        let gauge = self.metrics.in_flight.clone();
+        gauge.inc();
+        InFlight {
+            gauge,
+            _permit: permit,
+        }
+    }
+
+    fn count(&self, result: &Result<Outcome, NotDelivered>) {
+        if result.is_err() {
+            self.metrics.not_delivered.inc();
+        }
+    }
+
+    fn without_result(&self, why: NoResult) -> NotDelivered {
+        let sink = "-".to_owned();
+        NotDelivered {
+            sink,
+            source: Arc::new(PublishError::Transient(why.into())),
+        }
+    }
+
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+async fn acquire(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
+    semaphore
+        .clone()
+        .acquire_owned()
+        .await
+        .expect("the semaphores of an intake are never closed")
+}
+
+/// The end of a delivery, reached by every path: a panic or a drop tells those who joined that
+/// nothing is known to be delivered.
+struct Lead<'a> {
+    intake: &'a Intake,
+    id: &'a str,
+    flight: &'a Flight,
+}
+
+impl Lead<'_> {
+    fn end(&mut self, result: Result<Outcome, NotDelivered>) -> Result<Outcome, NotDelivered> {
+        self.flight.delivery.release_all();
+        self.intake.memory().end(self.id);
+        // Set by nobody else: a flight has one lead.
+        self.flight.result.set(result.clone()).ok();
+        result
+    }
+}
+
+impl Drop for Lead<'_> {
+    fn drop(&mut self) {
+        if !self.flight.result.initialized() {
+            let abandoned = self.intake.without_result(NoResult::Abandoned);
+            self.end(Err(abandoned)).ok();
+        }
+    }
+}
+
+impl fmt::Debug for Intake {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Intake")
+            .field("source", &self.source)
+            .finish_non_exhaustive()
+    }
+}
