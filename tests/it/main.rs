@@ -1,1 +1,3 @@
-//! End-to-end tests.
+//! End-to-end tests: the real binary, real brokers, and readers that this project did not write.
+
+mod brokers;

@@ -1,0 +1,104 @@
+"""Kafka through confluent-kafka."""
+
+from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
+from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from command import Deadline, message, run
+
+
+def create_topics(address, topics, partitions=1, config=None):
+    admin = AdminClient({"bootstrap.servers": address})
+    new = [NewTopic(name, partitions, 1, config=config or {}) for name in topics]
+    for future in admin.create_topics(new).values():
+        future.result()
+
+
+def delete_topics(address, topics):
+    admin = AdminClient({"bootstrap.servers": address})
+    for future in admin.delete_topics(topics).values():
+        future.result()
+
+
+def list_topics(address, prefix=""):
+    return sorted(partitions_of(AdminClient({"bootstrap.servers": address}), prefix))
+
+
+def publish(address, topic, bodies, key=None):
+    producer = Producer({"bootstrap.servers": address, "message.timeout.ms": 20000})
+    failures = []
+
+    def delivered(error, _):
+        if error is not None:
+            failures.append(error)
+
+    for body in bodies:
+        producer.produce(topic, body.encode(), key, on_delivery=delivered)
+    producer.flush()
+    if failures:
+        raise KafkaException(failures[0])
+
+
+def read(address, prefix, at_least=0, within=30):
+    """Everything on the topics whose name starts with `prefix`."""
+    deadline = Deadline(at_least, within)
+    consumer = Consumer(
+        {
+            "bootstrap.servers": address,
+            "group.id": "vodbridge-tests",
+            "enable.auto.commit": False,
+            "enable.partition.eof": True,
+        }
+    )
+    count = 0
+    offsets = {}
+    while True:
+        topics = partitions_of(consumer, prefix)
+        places = [(topic, number) for topic, numbers in topics.items() for number in numbers]
+        consumer.assign([TopicPartition(*place, offsets.get(place, 0)) for place in places])
+        unfinished = set(places)
+        while unfinished:
+            record = consumer.poll(10)
+            if record is None:
+                raise TimeoutError(f"no answer for {sorted(unfinished)}")
+            place = (record.topic(), record.partition())
+            if record.error() is None:
+                offsets[place] = record.offset() + 1
+                count += 1
+                yield described(record)
+            elif record.error().code() == KafkaError._PARTITION_EOF:
+                unfinished.discard(place)
+            else:
+                raise KafkaException(record.error())
+        if not deadline.wants_more(count):
+            consumer.close()
+            return
+
+
+def partitions_of(client, prefix):
+    topics = client.list_topics(timeout=10).topics
+    return {
+        name: list(topic.partitions)
+        for name, topic in topics.items()
+        if name.startswith(prefix) and not name.startswith("__")
+    }
+
+
+def described(record):
+    pairs = record.headers() or []
+    headers = dict(pairs)
+    if len(headers) != len(pairs):
+        raise ValueError(f"a header comes twice: {pairs}")
+    kafka_message = KafkaMessage(headers, record.key(), record.value() or b"")
+    return message(
+        record.topic(),
+        record.key() and record.key().decode(),
+        {name: value.decode() for name, value in headers.items()},
+        {},
+        record.value() or b"",
+        lambda: from_kafka_event(kafka_message),
+    )
+
+
+if __name__ == "__main__":
+    run(str, create_topics, delete_topics, list_topics, publish, read)

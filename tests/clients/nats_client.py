@@ -1,0 +1,104 @@
+"""NATS JetStream through nats-py."""
+
+import asyncio
+
+import nats
+from cloudevents.core.bindings.http import HTTPMessage, from_http_event
+from nats.js.api import StreamConfig
+
+from command import Deadline, message, run
+
+
+def in_session(command):
+    """A command that is a coroutine over JetStream, run on a connection of its own."""
+
+    def runs(address, **arguments):
+        return asyncio.run(session(address, arguments))
+
+    async def session(address, arguments):
+        connection = await nats.connect(address, allow_reconnect=False)
+        try:
+            return await command(connection.jetstream(timeout=20), **arguments)
+        finally:
+            await connection.close()
+
+    runs.__name__ = command.__name__
+    return runs
+
+
+@in_session
+async def create_stream(stream, name, subjects, **config):
+    await stream.add_stream(StreamConfig(name, subjects=subjects, **config))
+
+
+@in_session
+async def update_stream(stream, name, **config):
+    current = (await stream.stream_info(name)).config
+    await stream.update_stream(current.evolve(**config))
+
+
+@in_session
+async def delete_stream(stream, name):
+    await stream.delete_stream(name)
+
+
+@in_session
+async def purge_stream(stream, name):
+    await stream.purge_stream(name)
+
+
+@in_session
+async def stream_info(stream, name):
+    info = await stream.stream_info(name)
+    return [{"config": info.config.as_dict(), "state": info.state.as_dict()}]
+
+
+@in_session
+async def publish(stream, subject, bodies):
+    for body in bodies:
+        await stream.publish(subject, body.encode())
+
+
+@in_session
+async def read(stream, name, at_least=0, within=30):
+    """Everything in the stream, through a consumer of its own."""
+    deadline = Deadline(at_least, within)
+    consumer = await stream.pull_subscribe(">", stream=name)
+    messages = []
+    while True:
+        waiting = (await consumer.consumer_info()).num_pending
+        if waiting:
+            fetched = await consumer.fetch(min(waiting, 256), timeout=10)
+            for received in fetched:
+                await received.ack()
+            messages.extend(described(received) for received in fetched)
+        elif deadline.wants_more(len(messages)):
+            await asyncio.sleep(0.02)
+        else:
+            await consumer.unsubscribe()
+            return messages
+
+
+def described(received):
+    headers = dict(received.headers or {})
+    return message(
+        received.subject,
+        None,
+        headers,
+        {},
+        received.data,
+        lambda: from_http_event(HTTPMessage(headers, received.data)),
+    )
+
+
+if __name__ == "__main__":
+    run(
+        str,
+        create_stream,
+        update_stream,
+        delete_stream,
+        purge_stream,
+        stream_info,
+        publish,
+        read,
+    )

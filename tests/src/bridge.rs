@@ -1,0 +1,237 @@
+//! The real binary, run as an operator runs it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitStatus};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::time::{Instant, sleep};
+
+use crate::http::{self, Response};
+use crate::metrics::Metrics;
+use crate::ports::free_port;
+use crate::process::{Process, bound_to_us};
+use crate::{installed, scratch};
+
+/// The application that the webhook of [`Bridge`] belongs to.
+pub const SUB_APP_ID: u64 = 1_500_012_345;
+
+/// The path of the webhook of [`Bridge`].
+pub const WEBHOOK_PATH: &str = "/vod/callback";
+
+/// How long the binary may take to start, and a request on its admin port may take.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A running bridge. Dropping it kills it and removes its directory.
+#[derive(Debug)]
+pub struct Bridge {
+    process: Process,
+    admin: String,
+    webhook: String,
+    directory: TempDir,
+}
+
+/// A configuration in a directory of its own, to run commands on before or beside a bridge.
+#[derive(Debug)]
+pub struct Setup {
+    admin: String,
+    webhook: String,
+    directory: TempDir,
+}
+
+impl Setup {
+    /// Puts `configuration` on top of a base with an admin port, a state directory and one
+    /// webhook, the source `callback`. `{directory}` in it stands for the bridge's directory.
+    ///
+    /// # Errors
+    /// Where a port or a file cannot be had.
+    pub fn new(configuration: &str) -> Result<Self> {
+        let directory = scratch::directory("bridge")?;
+        let admin = format!("127.0.0.1:{}", free_port()?);
+        let webhook = format!("127.0.0.1:{}", free_port()?);
+        let state = directory.path().join("state");
+        let base = format!(
+            "admin: {{ listen: \"{admin}\" }}\n\
+             state_directory: {state:?}\n\
+             sources:\n  callback:\n    webhook:\n      listen: \"{webhook}\"\n      \
+             path: {WEBHOOK_PATH}\n      sub_app_id: {SUB_APP_ID}\n"
+        );
+        let configuration =
+            configuration.replace("{directory}", &directory.path().to_string_lossy());
+        std::fs::create_dir(&state)?;
+        std::fs::write(directory.path().join("base.yaml"), base)?;
+        std::fs::write(directory.path().join("test.yaml"), configuration)?;
+        Ok(Self {
+            admin,
+            webhook,
+            directory,
+        })
+    }
+
+    /// The directory with the configuration, the log and the state.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// A command of the binary on this configuration, for example `provision`.
+    ///
+    /// # Errors
+    /// Where there is no binary.
+    pub fn command(&self, arguments: &[&str]) -> Result<Command> {
+        let mut command = bound_to_us(installed::vodbridge()?);
+        command
+            .args(arguments)
+            .args(["--config", "base.yaml", "--config", "test.yaml"])
+            .current_dir(self.directory.path());
+        Ok(command)
+    }
+
+    /// Runs a command to its end and returns what it wrote to its standard output.
+    ///
+    /// # Errors
+    /// Where it fails; the message holds its standard error.
+    pub async fn run(&self, arguments: &[&str]) -> Result<String> {
+        let output = tokio::process::Command::from(self.command(arguments)?)
+            .output()
+            .await?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(
+            output.status.success(),
+            "vodbridge {arguments:?} failed: {errors}"
+        );
+        Ok(String::from_utf8(output.stdout)?)
+    }
+
+    /// Starts the bridge and waits until a balancer would send it callbacks.
+    ///
+    /// # Errors
+    /// Where it does not become ready; the message holds the end of its log.
+    pub async fn start(self) -> Result<Bridge> {
+        let log = self.directory.path().join("bridge.log");
+        let command = self.command(&["run"])?;
+        let process = Process::start("vodbridge", command, &log).await?;
+        let Self {
+            admin,
+            webhook,
+            directory,
+        } = self;
+        let bridge = Bridge {
+            process,
+            admin,
+            webhook,
+            directory,
+        };
+        bridge.ready().await?;
+        Ok(bridge)
+    }
+}
+
+impl Bridge {
+    /// Runs the binary on `configuration`, see [`Setup::new`], and waits until it is ready.
+    ///
+    /// # Errors
+    /// Where it does not become ready; the message holds the end of its log.
+    pub async fn start(configuration: &str) -> Result<Self> {
+        Setup::new(configuration)?.start().await
+    }
+
+    async fn ready(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.admin("/readyz").await {
+                Ok(response) if response.status == 200 => return Ok(()),
+                _ => {}
+            }
+            ensure!(
+                self.process.status().is_none() && Instant::now() < deadline,
+                "the bridge does not become ready\n{}",
+                self.process.log_tail()
+            );
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// `host:port` of the webhook.
+    pub fn webhook(&self) -> &str {
+        &self.webhook
+    }
+
+    /// The address that the cloud would be told.
+    pub fn webhook_url(&self) -> String {
+        format!("http://{}{WEBHOOK_PATH}", self.webhook)
+    }
+
+    /// Posts a notification on a connection of its own and reads the answer.
+    ///
+    /// # Errors
+    /// Where there is none within `patience`.
+    pub async fn post(&self, body: &[u8], patience: Duration) -> Result<Response> {
+        let answer = http::exchange(&self.webhook, &http::post(WEBHOOK_PATH, body), patience).await;
+        answer.with_context(|| self.process.log_tail())
+    }
+
+    /// A GET on the admin port.
+    ///
+    /// # Errors
+    /// Where it is not answered.
+    pub async fn admin(&self, path: &str) -> Result<Response> {
+        http::exchange(&self.admin, &http::get(path), PATIENCE).await
+    }
+
+    /// One scrape of the metrics.
+    ///
+    /// # Errors
+    /// Where they cannot be had or read.
+    pub async fn metrics(&self) -> Result<Metrics> {
+        Metrics::parse(&self.admin("/metrics").await?.text())
+    }
+
+    /// Asks it to drain and end (SIGTERM).
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn sigterm(&self) -> Result<()> {
+        self.process.terminate()
+    }
+
+    /// Ends it as a crash does (SIGKILL).
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn kill(&self) -> Result<()> {
+        self.process.kill()
+    }
+
+    /// Resolves when it has ended.
+    ///
+    /// # Errors
+    /// Where it still runs after `patience`.
+    pub async fn wait(&self, patience: Duration) -> Result<ExitStatus> {
+        self.process.wait(patience).await
+    }
+
+    /// What it has logged so far, one JSON object a line; lines that are none are left out.
+    pub fn logs(&self) -> Vec<Value> {
+        self.log()
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok())
+            .collect()
+    }
+
+    /// What it has logged so far, as text.
+    pub fn log(&self) -> String {
+        self.process.log()
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
+    /// Its directory, which `{directory}` in the configuration stands for.
+    pub fn directory(&self) -> PathBuf {
+        self.directory.path().to_owned()
+    }
+}

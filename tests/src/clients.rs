@@ -1,0 +1,192 @@
+//! The brokers' Python clients and the CloudEvents Python SDK: readers that this project did not
+//! write. They also make and remove topics, queues and streams for the tests.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Stdio;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use base64::Engine;
+use serde::{Deserialize, Deserializer};
+use serde_json::{Value, json};
+use tokio::process::Command;
+use tokio::time::timeout;
+
+use crate::installed;
+
+/// Longer than any read waits for its messages.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A message as a client took it from the broker.
+#[derive(Debug, Clone, Deserialize)]
+pub struct Message {
+    /// Topic, routing key or subject.
+    pub topic: String,
+    /// The key of a Kafka record.
+    pub key: Option<String>,
+    /// Headers, as the client decodes them.
+    pub headers: BTreeMap<String, String>,
+    /// The properties of an AMQP message that are set.
+    pub properties: BTreeMap<String, String>,
+    /// The body, byte for byte.
+    #[serde(deserialize_with = "bytes")]
+    pub body: Vec<u8>,
+    /// What the CloudEvents SDK makes of it.
+    pub event: Reading,
+}
+
+/// The CloudEvents SDK's reading of a message.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+pub enum Reading {
+    /// An event.
+    Event(Event),
+    /// No event, because of `error`.
+    Error {
+        /// What the SDK says.
+        error: String,
+    },
+}
+
+/// The attributes of an event.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Event {
+    /// `specversion`
+    pub specversion: String,
+    /// `id`
+    pub id: String,
+    /// `type`
+    #[serde(rename = "type")]
+    pub ty: String,
+    /// `source`
+    pub source: String,
+    /// `subject`
+    pub subject: Option<String>,
+    /// `time`, as ISO 8601 with an offset.
+    pub time: Option<String>,
+    /// `datacontenttype`
+    pub datacontenttype: Option<String>,
+    /// `dataschema`
+    pub dataschema: Option<String>,
+    /// Everything else.
+    pub extensions: BTreeMap<String, String>,
+}
+
+impl Message {
+    /// The event in the message.
+    ///
+    /// # Errors
+    /// Where the SDK cannot read one.
+    pub fn event(&self) -> Result<&Event> {
+        match &self.event {
+            Reading::Event(event) => Ok(event),
+            Reading::Error { error } => {
+                let body = String::from_utf8_lossy(&self.body);
+                anyhow::bail!(
+                    "{} on {} is no event: {error}\n{body}",
+                    self.topic,
+                    self.topic
+                )
+            }
+        }
+    }
+}
+
+fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+    let text = String::deserialize(deserializer)?;
+    base64::engine::general_purpose::STANDARD
+        .decode(text)
+        .map_err(serde::de::Error::custom)
+}
+
+/// A client of one broker.
+#[derive(Debug, Clone)]
+pub struct Client {
+    script: &'static str,
+    address: String,
+    /// The argument of `read` that says from where.
+    place: &'static str,
+}
+
+/// confluent-kafka. Reads the topics with a prefix.
+pub fn kafka(address: impl Into<String>) -> Client {
+    Client {
+        script: "kafka_client.py",
+        address: address.into(),
+        place: "prefix",
+    }
+}
+
+/// pika. Reads a queue, and empties it by that.
+pub fn rabbitmq(address: impl Into<String>) -> Client {
+    Client {
+        script: "rabbitmq_client.py",
+        address: address.into(),
+        place: "queue",
+    }
+}
+
+/// nats-py. Reads a stream.
+pub fn nats(address: impl Into<String>) -> Client {
+    Client {
+        script: "nats_client.py",
+        address: address.into(),
+        place: "name",
+    }
+}
+
+impl Client {
+    /// Runs a function of `tests/clients/` with named arguments, and returns what it yields.
+    ///
+    /// # Errors
+    /// Where it fails; the message holds the client's own.
+    pub async fn call(&self, command: &str, arguments: Value) -> Result<Vec<Value>> {
+        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
+            .join("clients")
+            .join(self.script);
+        let run = Command::new(installed::tool("python")?)
+            .arg(script)
+            .args([&self.address, command, &arguments.to_string()])
+            .stdin(Stdio::null())
+            .kill_on_drop(true)
+            .output();
+        let what = || format!("{} {command} {arguments}", self.script);
+        let output = timeout(PATIENCE, run)
+            .await
+            .with_context(what)?
+            .with_context(what)?;
+        let errors = String::from_utf8_lossy(&output.stderr);
+        ensure!(output.status.success(), "{}: {errors}", what());
+        let lines = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
+        lines.collect::<Result<_, _>>().with_context(what)
+    }
+
+    /// Everything that is at `place` now: a prefix of topics, a queue, or a stream.
+    ///
+    /// # Errors
+    /// Where it cannot be read.
+    pub async fn read(&self, place: &str) -> Result<Vec<Message>> {
+        self.read_at_least(0, place, Duration::ZERO).await
+    }
+
+    /// Everything at `place`, once at least `count` messages are there or the time is up.
+    ///
+    /// # Errors
+    /// Where it cannot be read. Too few messages are no error here.
+    pub async fn read_at_least(
+        &self,
+        count: usize,
+        place: &str,
+        within: Duration,
+    ) -> Result<Vec<Message>> {
+        let arguments =
+            json!({ self.place: place, "at_least": count, "within": within.as_secs_f64() });
+        let lines = self.call("read", arguments).await?;
+        lines
+            .into_iter()
+            .map(|line| Ok(serde_json::from_value(line)?))
+            .collect()
+    }
+}

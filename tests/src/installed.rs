@@ -1,0 +1,58 @@
+//! Where `tests/run` puts what the tests need.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, bail};
+
+/// The top of the workspace.
+pub fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+}
+
+/// A program of the Python environment: `python`, `nats-server`, `hadolint`, ….
+///
+/// # Errors
+/// Where it is not installed; the message says how to install it.
+pub fn tool(name: &str) -> Result<PathBuf> {
+    existing(cache().join("venv/bin").join(name))
+}
+
+/// The class path of Apache Kafka.
+///
+/// # Errors
+/// Where the jars are not there; the message says how to get them.
+pub fn kafka_class_path() -> Result<OsString> {
+    Ok(existing(cache().join("kafka"))?.join("*").into_os_string())
+}
+
+/// The `vodbridge` binary under test: `VODBRIDGE_TEST_BIN`, else the one built beside the tests.
+///
+/// # Errors
+/// Where there is none.
+pub fn vodbridge() -> Result<PathBuf> {
+    if let Some(path) = std::env::var_os("VODBRIDGE_TEST_BIN") {
+        return existing(path.into());
+    }
+    // The tests are in <target>/<profile>/deps, the binary is in <target>/<profile>.
+    let tests = std::env::current_exe()?;
+    let profile = tests
+        .ancestors()
+        .nth(2)
+        .context("the test binary has no target directory")?;
+    existing(profile.join("vodbridge"))
+}
+
+fn cache() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(".cache")
+}
+
+fn existing(path: PathBuf) -> Result<PathBuf> {
+    if !path.exists() {
+        bail!(
+            "{} is missing: run `tests/run`, which installs and builds what the tests need",
+            path.display()
+        );
+    }
+    Ok(path)
+}
