@@ -1,0 +1,196 @@
+//! One pass over a JSON text into a flat tape of tokens that borrow from it.
+//!
+//! The tape checks what serde_json's own types do not decide together: grammar, UTF-8 and depth,
+//! while duplicate keys, number spellings and escapes stay as they came.
+
+use std::borrow::Cow;
+
+use crate::Unparsable;
+use crate::scanner::Scanner;
+use crate::unescape;
+
+/// A token of the tape: where it starts, and how far it reaches. 8 bytes, so that the worst text
+/// (`[[],[],…`) costs less than six times its size.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Token {
+    pub(crate) start: u32,
+    /// Of an opening bracket the index of its closing token; of a string, number or word the
+    /// offset of its end, with [`ESCAPED`] in a string that has a backslash.
+    pub(crate) reach: u32,
+}
+
+/// Marks a string that cannot be read without unescaping.
+pub(crate) const ESCAPED: u32 = 1 << 31;
+
+/// A JSON text whose top level is an object.
+#[derive(Debug)]
+pub(crate) struct Document<'a> {
+    pub(crate) text: &'a str,
+    pub(crate) tokens: Vec<Token>,
+    /// No white space stands between the tokens.
+    pub(crate) compact: bool,
+}
+
+impl<'a> Document<'a> {
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, Unparsable> {
+        Scanner::new(bytes)?.document()
+    }
+
+    pub(crate) fn root(&self) -> Value<'_> {
+        Value {
+            document: self,
+            at: 0,
+        }
+    }
+
+    fn token_end(&self, at: usize) -> usize {
+        let token = self.tokens[at];
+        match self.text.as_bytes()[token.start as usize] {
+            b'{' | b'}' | b'[' | b']' => token.start as usize + 1,
+            _ => (token.reach & !ESCAPED) as usize,
+        }
+    }
+}
+
+/// One value of a document: copied freely, owns nothing.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Value<'d> {
+    document: &'d Document<'d>,
+    at: usize,
+}
+
+impl<'d> Value<'d> {
+    fn token(self) -> Token {
+        self.document.tokens[self.at]
+    }
+
+    fn first_byte(self) -> u8 {
+        self.document.text.as_bytes()[self.token().start as usize]
+    }
+
+    pub(crate) fn is_object(self) -> bool {
+        self.first_byte() == b'{'
+    }
+
+    pub(crate) fn is_array(self) -> bool {
+        self.first_byte() == b'['
+    }
+
+    pub(crate) fn is_null(self) -> bool {
+        self.first_byte() == b'n'
+    }
+
+    pub(crate) fn is_string(self) -> bool {
+        self.first_byte() == b'"'
+    }
+
+    pub(crate) fn is_number(self) -> bool {
+        matches!(self.first_byte(), b'-' | b'0'..=b'9')
+    }
+
+    /// The index of the last token that belongs to the value.
+    fn last(self) -> usize {
+        if self.is_object() || self.is_array() {
+            self.token().reach as usize
+        } else {
+            self.at
+        }
+    }
+
+    /// The value as it stands in the text.
+    pub(crate) fn raw(self) -> &'d str {
+        let end = self.document.token_end(self.last());
+        &self.document.text[self.token().start as usize..end]
+    }
+
+    /// Whether the value is a string with a backslash in it.
+    pub(crate) fn is_escaped(self) -> bool {
+        self.is_string() && self.token().reach & ESCAPED != 0
+    }
+
+    /// The content of a string, unescaped, as bytes: UTF-8, in which a lone surrogate takes the
+    /// three bytes of its code point. Empty for what is no string.
+    pub(crate) fn string_bytes(self) -> Cow<'d, [u8]> {
+        if !self.is_string() {
+            return Cow::Borrowed(b"");
+        }
+        let raw = self.raw();
+        let content = &raw[1..raw.len() - 1];
+        if self.is_escaped() {
+            Cow::Owned(unescape::unescape(content))
+        } else {
+            Cow::Borrowed(content.as_bytes())
+        }
+    }
+
+    /// A string unescaped (a lone surrogate becomes U+FFFD), a number as it is spelled, nothing
+    /// of any other value.
+    pub(crate) fn text(self) -> Option<Cow<'d, str>> {
+        if self.is_number() {
+            return Some(Cow::Borrowed(self.raw()));
+        }
+        if !self.is_string() {
+            return None;
+        }
+        if self.is_escaped() {
+            let bytes = self.string_bytes();
+            return Some(Cow::Owned(String::from_utf8_lossy(&bytes).into_owned()));
+        }
+        let raw = self.raw();
+        Some(Cow::Borrowed(&raw[1..raw.len() - 1]))
+    }
+
+    /// Whether the value is a string that reads `name`.
+    pub(crate) fn reads(self, name: &str) -> bool {
+        if self.is_escaped() {
+            return *self.string_bytes() == *name.as_bytes();
+        }
+        let raw = self.raw();
+        raw.len() == name.len() + 2 && raw[1..raw.len() - 1] == *name
+    }
+
+    /// Key and value of each member, in document order, duplicates included. Empty for what is
+    /// no object.
+    pub(crate) fn members(self) -> impl Iterator<Item = (Value<'d>, Value<'d>)> {
+        let mut tokens = self.inside(self.is_object());
+        std::iter::from_fn(move || Some((tokens.next()?, tokens.next()?)))
+    }
+
+    /// The elements of an array; empty for what is none.
+    pub(crate) fn elements(self) -> impl Iterator<Item = Value<'d>> {
+        self.inside(self.is_array())
+    }
+
+    fn inside(self, within: bool) -> impl Iterator<Item = Value<'d>> {
+        let (mut at, end) = if within {
+            (self.at + 1, self.last())
+        } else {
+            (0, 0)
+        };
+        std::iter::from_fn(move || {
+            (at < end).then(|| {
+                let value = Value { at, ..self };
+                at = value.last() + 1;
+                value
+            })
+        })
+    }
+
+    /// Appends the value token for token, without white space between the tokens.
+    pub(crate) fn write_compact(self, out: &mut Vec<u8>) {
+        let document = self.document;
+        if document.compact {
+            out.extend_from_slice(self.raw().as_bytes());
+            return;
+        }
+        let text = document.text.as_bytes();
+        let mut end = self.token().start as usize;
+        for at in self.at..=self.last() {
+            let start = document.tokens[at].start as usize;
+            let separator = text[end..start].iter().find(|b| matches!(b, b',' | b':'));
+            out.extend(separator);
+            end = document.token_end(at);
+            out.extend_from_slice(&text[start..end]);
+        }
+    }
+}

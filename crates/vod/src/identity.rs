@@ -1,0 +1,62 @@
+//! What makes an event the same event.
+
+use sha2::{Digest, Sha256};
+
+use crate::canonical;
+use crate::document::Value;
+
+/// SHA-256 over five lines: a version tag, the SubAppId, the event type as a JSON string, the
+/// canonical data, and the canonical `vodextra` (an empty line where there is none). No line
+/// holds a line break, since canonical JSON escapes them. For an event that can happen twice the
+/// occurrence follows as a sixth.
+#[derive(Debug, Clone)]
+pub(crate) struct Identity(Sha256);
+
+/// Changes with anything that would give the same event another id.
+const VERSION: &str = "vodbridge-id-1";
+
+impl Identity {
+    pub(crate) fn new(
+        sub_app_id: &str,
+        event_type: &str,
+        write_data: impl FnOnce(&mut Vec<u8>),
+        extra: &[(Value<'_>, Value<'_>)],
+    ) -> Self {
+        let mut text = Vec::with_capacity(4096);
+        text.extend_from_slice(VERSION.as_bytes());
+        text.push(b'\n');
+        text.extend_from_slice(sub_app_id.as_bytes());
+        text.push(b'\n');
+        vodbridge_core::cloudevents::write_string(&mut text, event_type);
+        text.push(b'\n');
+        write_data(&mut text);
+        text.push(b'\n');
+        if !extra.is_empty() {
+            canonical::write_object(extra.iter().copied(), &mut text);
+        }
+        Self(Sha256::new_with_prefix(text))
+    }
+
+    pub(crate) fn fingerprint(&self) -> [u8; 32] {
+        self.0.clone().finalize().into()
+    }
+
+    /// The event's id: 64 hex digits.
+    pub(crate) fn id(mut self, occurrence: Option<&str>) -> String {
+        if let Some(occurrence) = occurrence {
+            self.0.update(b"\n");
+            self.0.update(occurrence);
+        }
+        hex(&self.0.finalize())
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        text.push(DIGITS[usize::from(byte >> 4)].into());
+        text.push(DIGITS[usize::from(byte & 15)].into());
+    }
+    text
+}

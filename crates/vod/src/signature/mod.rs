@@ -1,0 +1,3 @@
+//! The cloud's signatures.
+
+pub mod callback;
