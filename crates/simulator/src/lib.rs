@@ -1,1 +1,16 @@
-//! Work begins here.
+//! The cloud's side of the conversation: sample notifications of every event type, an endless
+//! stream of them, and a sender that posts them as Tencent Cloud VOD posts its callbacks.
+
+mod identity;
+mod notifications;
+mod rule;
+mod samples;
+mod sender;
+mod sign;
+mod table;
+
+pub use notifications::{Notification, Notifications};
+pub use rule::{Delivery, Loss, Rule};
+pub use samples::{Origin, Sample, sample, samples};
+pub use sender::{CallbackSender, InvalidUrl};
+pub use sign::{SignPlace, sign};
