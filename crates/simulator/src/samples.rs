@@ -56,26 +56,13 @@ mod tests {
     use std::path::Path;
 
     use serde_json::Value;
+    use vodbridge_vod::catalogue::documented_names;
 
     use super::*;
 
-    /// The 37 event types of `EventContent`, SDK 3.1.194.
-    const CATALOGUE: &str = "NewFileUpload PullComplete FileDeleted ProcedureStateChanged \
-        EditMediaComplete ComposeMediaComplete WechatPublishComplete RestoreMediaComplete \
-        ReviewAudioVideoComplete SplitMediaComplete WechatMiniProgramPublishComplete \
-        RemoveWatermark RebuildMediaComplete ExtractTraceWatermarkComplete \
-        ExtractCopyRightWatermarkComplete DescribeFileAttributesComplete QualityInspectComplete \
-        QualityEnhanceComplete PersistenceComplete ComplexAdaptiveDynamicStreamingComplete \
-        ProcessMediaByMPSComplete AigcImageTaskComplete AigcVideoTaskComplete \
-        AigcHunyuan3DTaskComplete DescribeAigcFaceInfoAsyncComplete MediaCastStatusChanged \
-        ExtractBlindWatermarkComplete SceneAigcImageCompleteEvent ProcessImageAsyncCompleteEvent \
-        CreateAigcAdvancedCustomElementCompleteEvent CreateAigcCustomVoiceCompleteEvent \
-        ReduceMediaBitrateComplete TranscodeComplete ConcatComplete ClipComplete \
-        CreateImageSpriteComplete CreateSnapshotByTimeOffsetComplete";
-
     #[test]
     fn every_catalogue_type_has_a_sample() {
-        let expected: BTreeSet<_> = CATALOGUE.split_whitespace().collect();
+        let expected: BTreeSet<_> = documented_names().collect();
         assert_eq!(expected.len(), 37);
         let found: BTreeSet<_> = samples()
             .iter()
