@@ -1,1 +1,19 @@
-//! Work begins here.
+//! Publishes envelopes to Kafka: idempotent, acknowledged by all in-sync replicas.
+
+mod config;
+mod context;
+mod embedded;
+mod error;
+mod lane;
+mod message;
+mod options;
+mod sink;
+#[cfg(test)]
+mod tests;
+mod topology;
+
+pub use config::{KafkaConfig, OptionValue};
+pub use embedded::EmbeddedKafka;
+pub use error::DeliveryError;
+pub use options::{OptionError, validate_options};
+pub use sink::{KafkaConfigError, KafkaSink, Limits};
