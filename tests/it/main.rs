@@ -1,3 +1,4 @@
 //! End-to-end tests: the real binary, real brokers, and readers that this project did not write.
 
 mod brokers;
+mod layout;

@@ -7,7 +7,10 @@ use anyhow::{Context, Result, bail};
 
 /// The top of the workspace.
 pub fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .unwrap_or(Path::new(".."))
+        .to_owned()
 }
 
 /// A program of the Python environment: `python`, `nats-server`, `hadolint`, ….
