@@ -1,1 +1,14 @@
-//! Work begins here.
+//! Publishes envelopes to NATS JetStream, each acknowledged by the stream that stored it.
+
+mod config;
+mod connect;
+mod error;
+mod message;
+mod sink;
+mod status;
+mod subject;
+mod topology;
+
+pub use config::NatsConfig;
+pub use error::NatsConfigError;
+pub use sink::NatsSink;
