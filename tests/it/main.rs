@@ -1,4 +1,6 @@
 //! End-to-end tests: the real binary, real brokers, and readers that this project did not write.
 
 mod brokers;
+mod destinations;
 mod layout;
+mod main_job;
