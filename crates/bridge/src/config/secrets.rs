@@ -1,0 +1,106 @@
+//! `{env: NAME}` and `{file: PATH}` in place of a value.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use figment::value::{Dict, Value};
+
+use super::errors::Report;
+use super::provider::read_text;
+use super::tree::{KeyPath, Tree};
+
+const LARGEST_SECRET: u64 = 1 << 20;
+
+/// What stands for a value.
+enum Reference {
+    Variable(String),
+    File(String),
+}
+
+/// Replaces every reference by the value that it names, and returns their places: errors there
+/// must not show the value.
+pub(super) fn resolve(
+    tree: &mut Tree,
+    variables: &BTreeMap<String, String>,
+    report: &mut Report,
+) -> Vec<KeyPath> {
+    let mut references = Vec::new();
+    find(&tree.root, &KeyPath::default(), &mut references);
+    for (path, reference) in &references {
+        let value = reference
+            .value(variables)
+            .unwrap_or_else(|(problem, remedy)| {
+                report.add(tree, path, problem, remedy);
+                "unknown".to_owned()
+            });
+        tree.replace_text(path, value);
+    }
+    references.into_iter().map(|(path, _)| path).collect()
+}
+
+fn find(value: &Value, path: &KeyPath, found: &mut Vec<(KeyPath, Reference)>) {
+    match value {
+        // `sinks.<name>` has a kind that is called `file`.
+        Value::Dict(_, dict) if path.len() > 2 && reference(dict).is_some() => {
+            found.extend(reference(dict).map(|r| (path.clone(), r)));
+        }
+        Value::Dict(_, dict) => dict
+            .iter()
+            .for_each(|(key, value)| find(value, &path.join(key), found)),
+        Value::Array(_, list) => {
+            list.iter()
+                .enumerate()
+                .for_each(|(at, value)| find(value, &path.join(at.to_string()), found));
+        }
+        _ => {}
+    }
+}
+
+/// A map of `env` or `file` alone. Where one layer wrote one of them and a later layer the other,
+/// the later one counts.
+fn reference(dict: &Dict) -> Option<Reference> {
+    let text = |key| dict.get(key).and_then(Value::as_str).map(str::to_owned);
+    match (text("env"), text("file"), dict.len()) {
+        (Some(name), None, 1) => Some(Reference::Variable(name)),
+        (None, Some(path), 1) => Some(Reference::File(path)),
+        (Some(name), Some(path), 2) => match dict["env"].tag().cmp(&dict["file"].tag()) {
+            std::cmp::Ordering::Greater => Some(Reference::Variable(name)),
+            std::cmp::Ordering::Less => Some(Reference::File(path)),
+            std::cmp::Ordering::Equal => None,
+        },
+        _ => None,
+    }
+}
+
+impl Reference {
+    /// The value, or the problem and its remedy.
+    fn value(
+        &self,
+        variables: &BTreeMap<String, String>,
+    ) -> Result<String, (String, &'static str)> {
+        match self {
+            Self::Variable(name) => match variables.get(name) {
+                None => Err((
+                    format!("the variable {name} is not set"),
+                    "set it, or name another",
+                )),
+                Some(value) if value.is_empty() => {
+                    Err((format!("the variable {name} is empty"), "set it"))
+                }
+                Some(value) => Ok(value.clone()),
+            },
+            Self::File(path) => {
+                let text = read_text(Path::new(path), LARGEST_SECRET)
+                    .map_err(|error| (format!("the file {path} cannot be read: {error}"), ""))?;
+                let value = text
+                    .strip_suffix('\n')
+                    .map_or(&*text, |t| t.strip_suffix('\r').unwrap_or(t));
+                if value.is_empty() {
+                    Err((format!("the file {path} is empty"), ""))
+                } else {
+                    Ok(value.to_owned())
+                }
+            }
+        }
+    }
+}

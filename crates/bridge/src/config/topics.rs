@@ -1,0 +1,106 @@
+//! Every topic that a configuration can produce.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use vodbridge_core::{Glob, Template};
+
+use super::{Config, EventOutcome, Match, Sink, Source};
+
+/// What topic templates can be filled from.
+pub(super) const LABELS: [&str; 4] = ["event_type", "sub_app_id", "source", "outcome"];
+
+impl Sink {
+    /// What names the topic of an event: topic, routing key or subject.
+    pub fn template(&self) -> &Template {
+        match self {
+            Self::Kafka(config) => &config.topic,
+            Self::RabbitMq(config) => &config.routing_key,
+            Self::Nats(config) => &config.subject,
+            Self::File(config) => &config.topic,
+        }
+    }
+}
+
+impl Config {
+    /// The topics of each sink, dead letters included: the template filled with every value that
+    /// its labels can take on the routes to the sink.
+    pub fn topics(&self) -> BTreeMap<&str, BTreeSet<String>> {
+        let everything = Match::default();
+        self.sinks
+            .iter()
+            .map(|(name, sink)| {
+                let mut topics = BTreeSet::new();
+                if self.routes.is_empty() {
+                    self.fill(sink.template(), &everything, &mut topics);
+                }
+                for route in self
+                    .routes
+                    .values()
+                    .filter(|route| route.to.contains_key(name))
+                {
+                    self.fill(sink.template(), &route.matching, &mut topics);
+                }
+                if *name == self.dead_letter.sink {
+                    topics.insert(self.dead_letter.topic.clone());
+                }
+                (name.as_str(), topics)
+            })
+            .collect()
+    }
+
+    /// Fills the template for every event that can match.
+    fn fill(&self, template: &Template, matching: &Match, topics: &mut BTreeSet<String>) {
+        let globs: Vec<Glob> = matching.event_type.iter().map(Glob::new).collect();
+        let known: Vec<&str> = self.catalogue.topic_names().collect();
+        let event_types = known.iter().filter(|name| match **name {
+            _ if globs.is_empty() => true,
+            other @ ("other" | "v2.other") => matching
+                .event_type
+                .iter()
+                .any(|p| reaches_unknown(p, other, &known)),
+            name => globs.iter().any(|glob| glob.matches(name)),
+        });
+        for event_type in event_types {
+            for (source, Source::Webhook(config)) in &self.sources {
+                if !admits(&matching.source, source)
+                    || !admits(&matching.sub_app_id, &config.sub_app_id)
+                {
+                    continue;
+                }
+                let sub_app_id = config.sub_app_id.to_string();
+                for outcome in EventOutcome::ALL
+                    .iter()
+                    .filter(|o| admits(&matching.outcome, *o))
+                {
+                    topics.insert(template.fill(|label| match label {
+                        "event_type" => event_type,
+                        "sub_app_id" => &sub_app_id,
+                        "source" => source,
+                        // No other label passes the checks.
+                        _ => outcome.as_str(),
+                    }));
+                }
+            }
+        }
+    }
+}
+
+/// Whether a condition holds; one without values always does.
+fn admits<T: PartialEq<U>, U: ?Sized>(values: &[T], value: &U) -> bool {
+    values.is_empty() || values.iter().any(|v| v == value)
+}
+
+/// Whether the pattern can match the true name of an event whose topic says `other`: one that is
+/// not known, with `v2.` before it or not, as `other` has it.
+fn reaches_unknown(pattern: &str, other: &str, known: &[&str]) -> bool {
+    let Some((prefix, _)) = pattern.split_once('*') else {
+        let named = known.contains(&pattern) && pattern != other;
+        return !named && pattern.starts_with("v2.") == other.starts_with("v2.");
+    };
+    let v2 = prefix.starts_with("v2.");
+    if other.starts_with("v2.") {
+        v2 || "v2.".starts_with(prefix)
+    } else {
+        !v2
+    }
+}

@@ -1,0 +1,206 @@
+//! What types cannot say: names, kinds, times, and what refers to what.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use vodbridge_core::Template;
+use vodbridge_vod::Catalogue;
+
+use super::errors::Report;
+use super::tree::{KeyPath, Tree};
+use super::written::{DeadLetterEntry, Written};
+use super::{Config, DeadLetter, Sink, Source};
+
+mod routes;
+mod sinks;
+mod sources;
+
+/// A time that no setting needs to pass; beyond it arithmetic on instants may fail.
+const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// Checks everything and fills in what follows from the rest.
+pub(super) fn config(written: Written, tree: &Tree, report: &mut Report) -> Config {
+    let mut check = Check { tree, report };
+    let sources = sources::check(written.sources, &written.admin, &mut check);
+    let sinks = sinks::check(written.sinks, &written.state_directory, &mut check);
+    routes::check(&written.routes, &sources, &sinks, &mut check);
+    let dead_letter = dead_letter(written.dead_letter, &sinks, &mut check);
+    drain(&written.drain, &sources, &mut check);
+    let catalogue = catalogue(&written.event_types, &mut check);
+    Config {
+        admin: written.admin,
+        state_directory: written.state_directory,
+        drain: written.drain,
+        log: written.log,
+        event_types: written.event_types,
+        catalogue: Arc::new(catalogue),
+        sources,
+        sinks,
+        routes: written.routes,
+        dead_letter,
+    }
+}
+
+/// What the checks share.
+struct Check<'a> {
+    tree: &'a Tree,
+    report: &'a mut Report,
+}
+
+impl Check<'_> {
+    /// Reports the problem unless the condition holds.
+    fn that(
+        &mut self,
+        holds: bool,
+        path: &KeyPath,
+        problem: impl Into<String>,
+        remedy: impl Into<String>,
+    ) {
+        if !holds {
+            self.report.add(self.tree, path, problem, remedy);
+        }
+    }
+
+    /// Names stand in key paths, variables, metrics and logs.
+    fn name(&mut self, path: &KeyPath, name: &str) {
+        let good = !name.is_empty()
+            && name
+                .bytes()
+                .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
+        self.that(
+            good,
+            path,
+            "not a name",
+            "write lower-case letters, digits and `_`",
+        );
+    }
+
+    /// The one kind of an entry.
+    fn one_kind<T>(&mut self, path: &KeyPath, kinds: Vec<(&str, T)>, known: &[&str]) -> Option<T> {
+        if let [first, second, ..] = kinds.as_slice() {
+            let place = |kind| format!("{kind} ({})", self.tree.origin(&path.join(kind)));
+            let problem = format!("has two kinds, {} and {}", place(first.0), place(second.0));
+            self.that(
+                false,
+                path,
+                problem,
+                format!("remove one, for example with `{}: null`", first.0),
+            );
+        } else if kinds.is_empty() && self.report.trusts(path) {
+            self.that(
+                false,
+                path,
+                "has no kind",
+                format!("write one of these into it: {}", known.join(", ")),
+            );
+        }
+        kinds.into_iter().next().map(|(_, kind)| kind)
+    }
+
+    /// An element of what may be written as a list or as a single value.
+    fn element(&self, path: &KeyPath, at: usize) -> KeyPath {
+        let list = self
+            .tree
+            .get(path)
+            .is_some_and(|value| value.as_array().is_some());
+        if list {
+            path.join(at.to_string())
+        } else {
+            path.clone()
+        }
+    }
+
+    fn not_longer_than_a_day(&mut self, path: &KeyPath, time: Duration) {
+        self.that(time <= LONGEST, path, "is longer than a day", "");
+    }
+}
+
+/// The documented event types and the operator's.
+fn catalogue(added: &[String], check: &mut Check<'_>) -> Catalogue {
+    let path = KeyPath::of(["event_types"]);
+    for (at, name) in added.iter().enumerate() {
+        if let Err(error) = Catalogue::new([name.clone()]) {
+            check.that(false, &path.join(at.to_string()), error.to_string(), "");
+        }
+    }
+    Catalogue::new(added.iter().cloned()).unwrap_or_default()
+}
+
+fn dead_letter(
+    entry: DeadLetterEntry,
+    sinks: &BTreeMap<String, Sink>,
+    check: &mut Check<'_>,
+) -> DeadLetter {
+    let path = KeyPath::of(["dead_letter"]);
+    let at = path.join("topic");
+    match Template::parse(&entry.topic) {
+        Ok(topic) => check.that(
+            topic.labels().next().is_none(),
+            &at,
+            "has a label",
+            "write a plain name: what cannot be read has no labels",
+        ),
+        Err(error) => check.that(false, &at, error.to_string(), ""),
+    }
+    let at = path.join("sink");
+    let sink = match entry.sink {
+        Some(name) => {
+            sinks::must_exist(&name, sinks, &at, check);
+            name
+        }
+        None => {
+            let names = sinks
+                .keys()
+                .map(String::as_str)
+                .collect::<Vec<_>>()
+                .join(", ");
+            let problem = "must be chosen, since there are several sinks";
+            check.that(
+                sinks.len() < 2,
+                &at,
+                problem,
+                format!("write one of {names}"),
+            );
+            sinks.keys().next().cloned().unwrap_or_default()
+        }
+    };
+    DeadLetter {
+        sink,
+        topic: entry.topic,
+    }
+}
+
+/// A callback that came just before the grace ended has its whole patience, and 5 s are left for
+/// what comes after it.
+fn drain(drain: &super::Drain, sources: &BTreeMap<String, Source>, check: &mut Check<'_>) {
+    let path = KeyPath::of(["drain"]);
+    check.not_longer_than_a_day(&path.join("grace"), drain.grace);
+    check.not_longer_than_a_day(&path.join("timeout"), drain.timeout);
+    let trusted = sources.iter().filter(|(name, _)| {
+        check
+            .report
+            .trusts(&KeyPath::of(["sources", name, "webhook", "patience"]))
+    });
+    let Some((name, patience)) = trusted
+        .map(|(name, Source::Webhook(w))| (name, w.patience))
+        .max_by_key(|(_, patience)| *patience)
+    else {
+        return;
+    };
+    let least = drain
+        .grace
+        .saturating_add(patience)
+        .saturating_add(Duration::from_secs(5));
+    check.that(
+        drain.timeout >= least || !check.report.trusts(&path.join("grace")),
+        &path.join("timeout"),
+        format!(
+            "{} is too short for drain.grace ({}), sources.{name}.webhook.patience ({}) and 5s",
+            humantime::format_duration(drain.timeout),
+            humantime::format_duration(drain.grace),
+            humantime::format_duration(patience)
+        ),
+        format!("write at least {}", humantime::format_duration(least)),
+    );
+}
