@@ -30,7 +30,19 @@ pub struct Intake {
 pub struct Ended {
     /// The outcome, or why there is none.
     pub result: Result<Outcome, NotDelivered>,
+    /// Whether it was another copy's delivery, so that what follows of it is that copy's affair.
+    pub joined: bool,
     _permit: Option<InFlight>,
+}
+
+impl Ended {
+    fn new(result: Result<Outcome, NotDelivered>, permit: Option<InFlight>) -> Self {
+        Self {
+            result,
+            joined: false,
+            _permit: permit,
+        }
+    }
 }
 
 /// A permit of `max_in_flight`, counted.
@@ -129,18 +141,15 @@ impl Intake {
                 let result = timeout_at(patience.deadline, flight.result.wait())
                     .await
                     .cloned();
+                let timed_out = |_| Err(self.without_result(NoResult::JoinTimedOut));
                 Ended {
-                    result: result
-                        .unwrap_or_else(|_| Err(self.without_result(NoResult::JoinTimedOut))),
-                    _permit: None,
+                    joined: true,
+                    ..Ended::new(result.unwrap_or_else(timed_out), None)
                 }
             }
             Arrival::Settled(outcome) => {
                 self.metrics.resumed.inc();
-                Ended {
-                    result: Ok(outcome),
-                    _permit: None,
-                }
+                Ended::new(Ok(outcome), None)
             }
         }
     }
@@ -152,17 +161,11 @@ impl Intake {
             (share, self.permit().await)
         });
         let Some((_share, permit)) = admitted.await else {
-            return Ended {
-                result: Err(self.without_result(NoResult::Full)),
-                _permit: None,
-            };
+            return Ended::new(Err(self.without_result(NoResult::Full)), None);
         };
         let result = self.pipeline.dead_letter(letter, deadline).await;
         self.count(&result);
-        Ended {
-            result,
-            _permit: Some(permit),
-        }
+        Ended::new(result, Some(permit))
     }
 
     /// The caller of this event was answered 200 in time, so that no copy of it will come.
@@ -177,20 +180,14 @@ impl Intake {
             flight: &flight,
         };
         let Some(permit) = self.admit(&flight.delivery).await else {
-            return Ended {
-                result: lead.end(Err(self.without_result(NoResult::Full))),
-                _permit: None,
-            };
+            return Ended::new(lead.end(Err(self.without_result(NoResult::Full))), None);
         };
         let result = self
             .pipeline
             .resume(envelope, &flight.delivery, &self.source)
             .await;
         self.count(&result);
-        Ended {
-            result: lead.end(result),
-            _permit: Some(permit),
-        }
+        Ended::new(lead.end(result), Some(permit))
     }
 
     /// A share of each sink that is still open, then a permit; None: the deadline passed.

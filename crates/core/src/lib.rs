@@ -7,6 +7,7 @@ mod dead_letter;
 mod delivery;
 mod envelope;
 mod event;
+mod generations;
 mod health;
 mod intake;
 mod metrics;
@@ -24,6 +25,7 @@ pub use dead_letter::{Content, DEAD_LETTER_TYPE, DeadLetter, DeadLetters, Reason
 pub use delivery::{DEAD_LETTER_RESERVE, Patience};
 pub use envelope::Envelope;
 pub use event::{Event, Label};
+pub use generations::Generations;
 pub use health::{Health, HealthCell, Problem, State};
 pub use intake::{Ended, Intake};
 pub use metrics::{Metrics, SourceMetrics};

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::SetOnce;
-use tokio::time::Instant;
 
 use crate::delivery::Delivery;
-use crate::{NotDelivered, Outcome};
+use crate::{Generations, NotDelivered, Outcome};
 
-/// An entry is forgotten between half of this and all of it.
+/// How long an ended delivery is remembered at most.
 const LIFETIME: Duration = Duration::from_secs(600);
 /// Entries kept at most.
 const CAPACITY: usize = 100_000;
@@ -33,24 +32,17 @@ pub(crate) enum Arrival {
 }
 
 /// The deliveries of one source: in flight, and ended without a confirm in time.
-///
-/// Two generations make the bounds: the older one is dropped whole when the newer has half the
-/// capacity or half the lifetime.
 #[derive(Debug)]
 pub(crate) struct Memory {
     in_flight: HashMap<Arc<str>, Arc<Flight>>,
-    recent: HashMap<Arc<str>, Arc<Flight>>,
-    older: HashMap<Arc<str>, Arc<Flight>>,
-    turned: Instant,
+    ended: Generations<Arc<str>, Arc<Flight>>,
 }
 
 impl Memory {
     pub(crate) fn new() -> Self {
         Self {
             in_flight: HashMap::new(),
-            recent: HashMap::new(),
-            older: HashMap::new(),
-            turned: Instant::now(),
+            ended: Generations::new(LIFETIME, CAPACITY),
         }
     }
 
@@ -61,11 +53,10 @@ impl Memory {
         id: &str,
         delivery: impl FnOnce(Option<&Delivery>) -> Delivery,
     ) -> Arrival {
-        self.turn();
         if let Some(flight) = self.in_flight.get(id) {
             return Arrival::Join(flight.clone());
         }
-        let earlier = self.recent.get(id).or_else(|| self.older.get(id));
+        let earlier = self.ended.get(id);
         if let Some(Some(Ok(outcome))) = earlier.map(|flight| flight.result.get()) {
             return Arrival::Settled(*outcome);
         }
@@ -81,23 +72,12 @@ impl Memory {
     /// A delivery has ended: it is remembered until it is confirmed or too old.
     pub(crate) fn end(&mut self, id: &str) {
         if let Some((id, flight)) = self.in_flight.remove_entry(id) {
-            self.older.remove(&id);
-            self.recent.insert(id, flight);
+            self.ended.insert(id, flight);
         }
     }
 
     /// The caller was answered in time, so that no copy will come.
     pub(crate) fn confirmed(&mut self, id: &str) {
-        if self.recent.remove(id).is_none() && !self.older.is_empty() {
-            self.older.remove(id);
-        }
-    }
-
-    fn turn(&mut self) {
-        let now = Instant::now();
-        if self.recent.len() >= CAPACITY / 2 || now - self.turned >= LIFETIME / 2 {
-            self.older = std::mem::take(&mut self.recent);
-            self.turned = now;
-        }
+        self.ended.remove(id);
     }
 }

@@ -1,0 +1,305 @@
+//! One application's callbacks: from a body to its delivery, detached from the connection.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use futures_util::FutureExt;
+use hyper::HeaderMap;
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, timeout};
+use tokio_util::task::TaskTracker;
+use vodbridge_core::{Content, DeadLetter, Ended, Envelope, Intake, Patience, Reason, Sink, chain};
+use vodbridge_vod::signature::callback::{CallbackKeys, SignatureError, Tolerance};
+use vodbridge_vod::{Catalogue, Normalizer, Notification, Via, raw_id};
+
+use super::WebhookConfig;
+use super::body::{ByteBudget, HeldBody};
+use super::caller::Caller;
+use super::occurrence::Occurrences;
+use super::quota::Quota;
+
+/// What the undelivered file is called: the topic of its records.
+pub const UNDELIVERED: &str = "undelivered";
+/// The undelivered file is best effort: this long, and no longer.
+const UNDELIVERED_TIMEOUT: Duration = Duration::from_secs(5);
+/// A request is unroutable this long before `answer_within`, which leaves time for its dead
+/// letter.
+const UNROUTABLE_RESERVE: Duration = Duration::from_secs(2);
+
+/// One application's callbacks.
+pub struct Endpoint {
+    pub(super) config: WebhookConfig,
+    pub(super) budget: ByteBudget,
+    pub(super) intake: Intake,
+    normalizer: Normalizer,
+    keys: Option<CallbackKeys>,
+    occurrences: Occurrences,
+    quota: Quota,
+    undelivered: Arc<dyn Sink>,
+    tasks: TaskTracker,
+}
+
+/// A request whose body is whole.
+pub(super) struct Received {
+    pub(super) body: HeldBody,
+    pub(super) headers: HeaderMap,
+    pub(super) query: Option<String>,
+    pub(super) caller: Arc<Caller>,
+    /// When its head came.
+    pub(super) since: Instant,
+    pub(super) at: SystemTime,
+}
+
+/// What the caller may be told.
+pub(super) enum Verdict {
+    /// Durable.
+    Accepted { id: String },
+    /// Not the cloud.
+    Unverified(SignatureError),
+    /// Nothing, for as long as the cloud listens: it must send again.
+    Withheld,
+}
+
+/// The end of a detached delivery. Bytes and permit are held until its caller has been answered.
+pub(super) struct Ending {
+    pub(super) verdict: Verdict,
+    /// Dropped once the caller has been answered.
+    pub(super) held: (Option<Ended>, HeldBody),
+}
+
+/// What a body turned out to be.
+enum Recognised {
+    Event(Envelope),
+    Unverified(SignatureError),
+    Poison(Reason, String),
+}
+
+impl Endpoint {
+    /// The endpoint of one webhook source. `undelivered` keeps, as well as it can, what no sink
+    /// took within the patience.
+    pub fn new(
+        config: WebhookConfig,
+        intake: Intake,
+        catalogue: Arc<Catalogue>,
+        undelivered: Arc<dyn Sink>,
+    ) -> Self {
+        let tolerance = Tolerance {
+            past: config.sign_tolerance.past,
+            ahead: config.sign_tolerance.ahead,
+        };
+        let keys = (!config.sign_keys.is_empty())
+            .then(|| CallbackKeys::new(config.sign_keys.clone(), tolerance));
+        Self {
+            normalizer: Normalizer::new(
+                config.sub_app_id,
+                intake.source(),
+                Via::Webhook,
+                catalogue,
+            ),
+            budget: ByteBudget::new(config.max_bytes),
+            keys,
+            occurrences: Occurrences::new(),
+            quota: Quota::new(),
+            undelivered,
+            tasks: TaskTracker::new(),
+            intake,
+            config,
+        }
+    }
+
+    /// Starts the delivery of a request, which goes on if its caller hangs up.
+    pub(super) fn start(self: &Arc<Self>, received: Received) -> JoinHandle<Ending> {
+        let endpoint = self.clone();
+        self.tasks.spawn(async move {
+            let delivery = AssertUnwindSafe(endpoint.handle(&received))
+                .catch_unwind()
+                .await;
+            let (verdict, ended) = match delivery {
+                Ok(done) => done,
+                Err(_) => {
+                    endpoint
+                        .dead_letter(&received, Reason::Panic, "the bridge failed on it".into())
+                        .await
+                }
+            };
+            Ending {
+                verdict,
+                held: (ended, received.body),
+            }
+        })
+    }
+
+    /// Resolves once every delivery has ended.
+    pub(super) async fn finished(&self) {
+        self.tasks.close();
+        self.tasks.wait().await;
+    }
+
+    async fn handle(&self, received: &Received) -> (Verdict, Option<Ended>) {
+        match self.recognise(received) {
+            Recognised::Event(envelope) => self.deliver(&envelope, received).await,
+            Recognised::Unverified(error) => (Verdict::Unverified(error), None),
+            Recognised::Poison(reason, error) => self.take_poison(received, reason, error).await,
+        }
+    }
+
+    fn recognise(&self, received: &Received) -> Recognised {
+        let notification = Notification::parse(&received.body.bytes);
+        if let Some(keys) = &self.keys {
+            let in_body = notification.as_ref().ok().map(|n| n.sign_fields());
+            if let Err(error) = keys.verify(in_body, received.query.as_deref(), received.at) {
+                return Recognised::Unverified(error);
+            }
+        }
+        let notification = match notification {
+            Ok(notification) => notification,
+            Err(error) => return Recognised::Poison(Reason::Unparsable, chain(&error)),
+        };
+        let normalized = match self.normalizer.normalize(&notification, received.at) {
+            Ok(normalized) => normalized,
+            Err(error) => return Recognised::Poison(Reason::Unrecognised, chain(&error)),
+        };
+        let occurrence = normalized.is_repeatable().then(|| {
+            self.occurrences
+                .enter(normalized.fingerprint(), &received.caller)
+        });
+        Recognised::Event(normalized.into_envelope(occurrence.as_deref()))
+    }
+
+    async fn deliver(&self, envelope: &Envelope, received: &Received) -> (Verdict, Option<Ended>) {
+        let wait = self.config.answer_within.saturating_sub(UNROUTABLE_RESERVE);
+        let patience = Patience {
+            deadline: received.since + self.config.patience,
+            unroutable_until: Some(received.since + wait),
+        };
+        let ended = self.intake.deliver(envelope, patience).await;
+        let verdict = match &ended.result {
+            Ok(_) => Verdict::Accepted {
+                id: envelope.id().to_owned(),
+            },
+            Err(_) if ended.joined => Verdict::Withheld,
+            Err(error) => {
+                self.keep_undelivered(envelope, &chain(error)).await;
+                Verdict::Withheld
+            }
+        };
+        (verdict, Some(ended))
+    }
+
+    /// A caller that nobody vouches for can put only so much into the dead letter.
+    async fn take_poison(
+        &self,
+        received: &Received,
+        reason: Reason,
+        error: String,
+    ) -> (Verdict, Option<Ended>) {
+        if self.keys.is_none() && !self.quota.take(received.body.bytes.len()) {
+            self.intake.metrics().refused("unparsable_over_quota");
+            return (Verdict::Withheld, None);
+        }
+        self.dead_letter(received, reason, error).await
+    }
+
+    async fn dead_letter(
+        &self,
+        received: &Received,
+        reason: Reason,
+        error: String,
+    ) -> (Verdict, Option<Ended>) {
+        let letter = DeadLetter {
+            id: raw_id(&received.body.bytes),
+            reason,
+            source: self.intake.source().clone(),
+            sink: None,
+            error: Some(error),
+            attempts: 0,
+            first: received.at,
+            last: SystemTime::now(),
+            content: Content::Raw {
+                body: received.body.bytes.clone(),
+                headers: kept_headers(&received.headers),
+            },
+        };
+        let ended = self
+            .intake
+            .dead_letter(&letter, received.since + self.config.patience)
+            .await;
+        let verdict = match &ended.result {
+            Ok(_) => Verdict::Accepted { id: letter.id },
+            Err(error) => {
+                self.keep_undelivered(&letter.encode(), &chain(error)).await;
+                Verdict::Withheld
+            }
+        };
+        (verdict, Some(ended))
+    }
+
+    /// Appends to the undelivered file. Not a confirm: the cloud may have given up by now.
+    async fn keep_undelivered(&self, envelope: &Envelope, error: &str) {
+        let record = envelope.with_topic(UNDELIVERED.into());
+        let kept = matches!(
+            timeout(UNDELIVERED_TIMEOUT, self.undelivered.publish(&record)).await,
+            Ok(Ok(()))
+        );
+        self.intake.metrics().undelivered(kept);
+        tracing::error!(
+            source = &**self.intake.source(),
+            id = envelope.id(),
+            ty = envelope.ty(),
+            error,
+            kept,
+            "no sink took the event within its patience; if kept, it is in the undelivered file of the state directory"
+        );
+    }
+}
+
+/// The headers of a dead letter: none that could hold a secret.
+fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
+    const SECRET: [&str; 8] = [
+        "auth",
+        "cookie",
+        "token",
+        "secret",
+        "key",
+        "sign",
+        "password",
+        "credential",
+    ];
+    let is_secret = |name: &str| SECRET.iter().any(|word| name.contains(word));
+    let kept = headers.iter().filter(|(name, _)| !is_secret(name.as_str()));
+    kept.map(|(name, value)| {
+        (
+            name.to_string(),
+            String::from_utf8_lossy(value.as_bytes()).into_owned(),
+        )
+    })
+    .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use hyper::header::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn no_header_that_could_hold_a_secret_is_kept() {
+        let mut headers = HeaderMap::new();
+        for name in [
+            "authorization",
+            "cookie",
+            "x-api-key",
+            "x-vod-sign",
+            "proxy-authorization",
+            "x-auth-token",
+        ] {
+            headers.insert(name, HeaderValue::from_static("hunter2"));
+        }
+        headers.insert("host", HeaderValue::from_static("example"));
+        assert_eq!(
+            kept_headers(&headers),
+            [("host".to_owned(), "example".to_owned())]
+        );
+    }
+}
