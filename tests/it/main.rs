@@ -1,6 +1,8 @@
 //! End-to-end tests: the real binary, real brokers, and readers that this project did not write.
 
 mod brokers;
+mod deploy;
 mod destinations;
 mod layout;
 mod main_job;
+mod workload;
