@@ -1,4 +1,5 @@
 //! The table of answers by time, on a real socket and fake sinks.
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -136,13 +137,13 @@ async fn refusals_come_at_once_and_say_why() {
             "{answer}"
         );
     }
-    let chunked = b"POST /vod/callback HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\n\r\n";
+    let chunked = b"POST /vod/callback HTTP/1.1\r\nHost: b\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n";
     let chunk = format!("80\r\n{}\r\n0\r\n\r\n", "x".repeat(128));
     let (answer, _) = send(bridge.address, [chunked, chunk.as_bytes()].concat()).await;
     assert_eq!(status(&answer), "413");
     let head = format!(
         "POST /vod/callback HTTP/1.1\r\nHost: {}\r\n\r\n",
-        "x".repeat(100_000)
+        "x".repeat(200_000)
     );
     assert_eq!(status(&send(bridge.address, head.into()).await.0), "431");
     assert!(bridge.sink.acked().is_empty() && bridge.dead.acked().is_empty());
