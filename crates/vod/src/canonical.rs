@@ -8,7 +8,27 @@ use std::borrow::Cow;
 
 use crate::document::Value;
 
-type Member<'d> = (Cow<'d, [u8]>, Value<'d>, Value<'d>);
+/// A member by its key, unescaped. `start` holds the first eight bytes, most significant first
+/// and filled with zeros: it orders as the key does, and mostly decides.
+struct Member<'d> {
+    start: u64,
+    name: Cow<'d, [u8]>,
+    key: Value<'d>,
+}
+
+impl<'d> Member<'d> {
+    fn of(key: Value<'d>) -> Self {
+        let name = key.string_bytes();
+        let mut start = [0; 8];
+        let length = name.len().min(8);
+        start[..length].copy_from_slice(&name[..length]);
+        Self {
+            start: u64::from_be_bytes(start),
+            name,
+            key,
+        }
+    }
+}
 
 /// Appends the canonical form of `value`.
 pub(crate) fn write(value: Value<'_>, out: &mut Vec<u8>) {
@@ -51,18 +71,18 @@ fn write_members<'d>(
     sorting.extend(
         members
             .filter(|(_, value)| !value.is_null())
-            .map(|(key, value)| (key.string_bytes(), key, value)),
+            .map(|(key, _)| Member::of(key)),
     );
-    sorting[first..].sort_by(|a, b| a.0.cmp(&b.0));
+    sorting[first..].sort_by(|a, b| (a.start, &a.name).cmp(&(b.start, &b.name)));
     out.push(b'{');
     for at in first..sorting.len() {
-        let (_, key, value) = sorting[at];
+        let key = sorting[at].key;
         if at > first {
             out.push(b',');
         }
         write_scalar(key, out);
         out.push(b':');
-        write_value(value, out, sorting);
+        write_value(key.member_value(), out, sorting);
     }
     out.push(b'}');
     sorting.truncate(first);
@@ -72,7 +92,7 @@ fn write_scalar(value: Value<'_>, out: &mut Vec<u8>) {
     if value.is_escaped() {
         write_string(&value.string_bytes(), out);
     } else {
-        out.extend_from_slice(value.raw().as_bytes());
+        out.extend_from_slice(value.raw_bytes());
     }
 }
 

@@ -14,13 +14,34 @@ use crate::unescape;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Token {
     pub(crate) start: u32,
-    /// Of an opening bracket the index of its closing token; of a string, number or word the
-    /// offset of its end, with [`ESCAPED`] in a string that has a backslash.
+    /// Of an opening bracket the index of its closing token, marked with [`OPENING`]; of anything
+    /// else the offset of its end, with [`ESCAPED`] in a string that has a backslash.
     pub(crate) reach: u32,
 }
 
 /// Marks a string that cannot be read without unescaping.
 pub(crate) const ESCAPED: u32 = 1 << 31;
+
+/// Marks the opening bracket of an object or array.
+pub(crate) const OPENING: u32 = 1 << 30;
+
+impl Token {
+    fn is(self, mark: u32) -> bool {
+        self.reach & mark != 0
+    }
+
+    fn unmarked(self) -> usize {
+        (self.reach & !(ESCAPED | OPENING)) as usize
+    }
+
+    fn end(self) -> usize {
+        if self.is(OPENING) {
+            self.start as usize + 1
+        } else {
+            self.unmarked()
+        }
+    }
+}
 
 /// A JSON text whose top level is an object.
 #[derive(Debug)]
@@ -40,14 +61,6 @@ impl<'a> Document<'a> {
         Value {
             document: self,
             at: 0,
-        }
-    }
-
-    fn token_end(&self, at: usize) -> usize {
-        let token = self.tokens[at];
-        match self.text.as_bytes()[token.start as usize] {
-            b'{' | b'}' | b'[' | b']' => token.start as usize + 1,
-            _ => (token.reach & !ESCAPED) as usize,
         }
     }
 }
@@ -90,8 +103,9 @@ impl<'d> Value<'d> {
 
     /// The index of the last token that belongs to the value.
     fn last(self) -> usize {
-        if self.is_object() || self.is_array() {
-            self.token().reach as usize
+        let token = self.token();
+        if token.is(OPENING) {
+            token.unmarked()
         } else {
             self.at
         }
@@ -99,13 +113,28 @@ impl<'d> Value<'d> {
 
     /// The value as it stands in the text.
     pub(crate) fn raw(self) -> &'d str {
-        let end = self.document.token_end(self.last());
+        let end = self.document.tokens[self.last()].end();
         &self.document.text[self.token().start as usize..end]
+    }
+
+    /// The bytes of [`raw`](Self::raw).
+    #[inline]
+    pub(crate) fn raw_bytes(self) -> &'d [u8] {
+        let end = self.document.tokens[self.last()].end();
+        &self.document.text.as_bytes()[self.token().start as usize..end]
     }
 
     /// Whether the value is a string with a backslash in it.
     pub(crate) fn is_escaped(self) -> bool {
-        self.is_string() && self.token().reach & ESCAPED != 0
+        self.token().is(ESCAPED)
+    }
+
+    /// The value of the member that this is the key of.
+    pub(crate) fn member_value(self) -> Self {
+        Self {
+            at: self.at + 1,
+            ..self
+        }
     }
 
     /// The content of a string, unescaped, as bytes: UTF-8, in which a lone surrogate takes the
@@ -114,12 +143,12 @@ impl<'d> Value<'d> {
         if !self.is_string() {
             return Cow::Borrowed(b"");
         }
-        let raw = self.raw();
+        let raw = self.raw_bytes();
         let content = &raw[1..raw.len() - 1];
         if self.is_escaped() {
             Cow::Owned(unescape::unescape(content))
         } else {
-            Cow::Borrowed(content.as_bytes())
+            Cow::Borrowed(content)
         }
     }
 
@@ -145,8 +174,28 @@ impl<'d> Value<'d> {
         if self.is_escaped() {
             return *self.string_bytes() == *name.as_bytes();
         }
-        let raw = self.raw();
-        raw.len() == name.len() + 2 && raw[1..raw.len() - 1] == *name
+        self.plain_content(name.len()) == Some(name.as_bytes())
+    }
+
+    /// Whether the value is a string that reads `name`, its first letter in either case: some of
+    /// the vendor's pages print `fileId` for `FileId`.
+    pub(crate) fn reads_like(self, name: &str) -> bool {
+        let Some((first, rest)) = name.as_bytes().split_first() else {
+            return false;
+        };
+        self.plain_content(name.len())
+            .is_some_and(|content| content[1..] == *rest && content[0].eq_ignore_ascii_case(first))
+    }
+
+    /// The content of a string without escapes that has this length. Of most strings the tape
+    /// alone tells that they have another.
+    fn plain_content(self, length: usize) -> Option<&'d [u8]> {
+        let token = self.token();
+        let start = token.start as usize;
+        if token.reach as usize != start + length + 2 || !self.is_string() {
+            return None;
+        }
+        Some(&self.document.text.as_bytes()[start + 1..start + 1 + length])
     }
 
     /// Key and value of each member, in document order, duplicates included. Empty for what is
@@ -180,16 +229,16 @@ impl<'d> Value<'d> {
     pub(crate) fn write_compact(self, out: &mut Vec<u8>) {
         let document = self.document;
         if document.compact {
-            out.extend_from_slice(self.raw().as_bytes());
+            out.extend_from_slice(self.raw_bytes());
             return;
         }
         let text = document.text.as_bytes();
         let mut end = self.token().start as usize;
-        for at in self.at..=self.last() {
-            let start = document.tokens[at].start as usize;
+        for token in &document.tokens[self.at..=self.last()] {
+            let start = token.start as usize;
             let separator = text[end..start].iter().find(|b| matches!(b, b',' | b':'));
             out.extend(separator);
-            end = document.token_end(at);
+            end = token.end();
             out.extend_from_slice(&text[start..end]);
         }
     }

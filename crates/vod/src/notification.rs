@@ -41,8 +41,8 @@ pub enum Unparsable {
     /// Empty, or anything that does not begin as a JSON object.
     #[error("not a JSON object")]
     NotAnObject,
-    /// 2 GiB or more.
-    #[error("2 GiB or larger")]
+    /// 1 GiB or more.
+    #[error("1 GiB or larger")]
     TooLarge,
 }
 

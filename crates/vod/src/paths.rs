@@ -10,7 +10,7 @@ pub(crate) struct Path(Vec<Step>);
 
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Step {
-    /// The members of an object that have this name.
+    /// The members of an object that have this name, its first letter in either case.
     Member(String),
     /// The elements of an array.
     Elements,
@@ -73,7 +73,7 @@ fn visit<'d>(steps: &[Step], value: Value<'d>, found: &mut dyn FnMut(Value<'d>))
     match step {
         Step::Member(name) => value
             .members()
-            .filter(|(key, _)| key.reads(name))
+            .filter(|(key, _)| key.reads_like(name))
             .for_each(|(_, value)| visit(rest, value, found)),
         Step::Any => value
             .members()

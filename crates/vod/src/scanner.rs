@@ -1,7 +1,7 @@
 //! The grammar of JSON (RFC 8259), held to serde_json by property tests.
 
 use crate::Unparsable;
-use crate::document::{Document, ESCAPED, Token};
+use crate::document::{Document, ESCAPED, OPENING, Token};
 
 /// Deepest nesting that is taken; the top-level object is the first level.
 pub(crate) const MAX_DEPTH: usize = 128;
@@ -21,14 +21,14 @@ pub(crate) struct Scanner<'a> {
     bytes: &'a [u8],
     at: usize,
     tokens: Vec<Token>,
-    /// The index of each opening token that is not closed yet.
-    open: Vec<u32>,
+    /// The index of each opening token that is not closed yet, and what closes it.
+    open: Vec<(u32, u8)>,
     compact: bool,
 }
 
 impl<'a> Scanner<'a> {
     pub(crate) fn new(bytes: &'a [u8]) -> Result<Self, Unparsable> {
-        if bytes.len() >= ESCAPED as usize {
+        if bytes.len() >= OPENING as usize {
             return Err(Unparsable::TooLarge);
         }
         let text = std::str::from_utf8(bytes).map_err(|e| Unparsable::Utf8 {
@@ -58,8 +58,12 @@ impl<'a> Scanner<'a> {
                     self.at += 1;
                     self.after_comma()
                 }
-                (Expect::Value | Expect::FirstElement, b'{') => self.open(Expect::FirstKey)?,
-                (Expect::Value | Expect::FirstElement, b'[') => self.open(Expect::FirstElement)?,
+                (Expect::Value | Expect::FirstElement, b'{') => {
+                    self.open(b'}', Expect::FirstKey)?
+                }
+                (Expect::Value | Expect::FirstElement, b'[') => {
+                    self.open(b']', Expect::FirstElement)?
+                }
                 (Expect::Value | Expect::FirstElement, _) => self.scalar(byte)?,
                 (Expect::FirstKey | Expect::Key, b'"') => self.key()?,
                 _ => return Err(self.syntax()),
@@ -94,48 +98,43 @@ impl<'a> Scanner<'a> {
         }
     }
 
-    fn push(&mut self, start: usize, reach: usize) {
-        // Both fit: the text is shorter than 2 GiB, and it has no more tokens than bytes.
+    fn push(&mut self, start: usize, end: usize, mark: u32) {
+        // Both fit below the marks: the text is shorter than 1 GiB.
         self.tokens.push(Token {
             start: start as u32,
-            reach: reach as u32,
+            reach: end as u32 | mark,
         });
     }
 
-    fn open(&mut self, next: Expect) -> Result<Expect, Unparsable> {
+    fn open(&mut self, closing: u8, next: Expect) -> Result<Expect, Unparsable> {
         if self.open.len() == MAX_DEPTH {
             return Err(Unparsable::TooDeep { at: self.at });
         }
-        self.open.push(self.tokens.len() as u32);
-        self.push(self.at, 0);
+        // There are no more tokens than bytes.
+        self.open.push((self.tokens.len() as u32, closing));
+        self.push(self.at, 0, OPENING);
         self.at += 1;
         Ok(next)
     }
 
     fn close(&mut self) -> Expect {
-        if let Some(open) = self.open.pop() {
-            self.tokens[open as usize].reach = self.tokens.len() as u32;
+        if let Some((open, _)) = self.open.pop() {
+            self.tokens[open as usize].reach |= self.tokens.len() as u32;
         }
-        self.push(self.at, 0);
+        self.push(self.at, self.at + 1, 0);
         self.at += 1;
         Expect::Separator
     }
 
-    fn in_object(&self) -> bool {
-        self.open
-            .last()
-            .is_some_and(|open| self.bytes[self.tokens[*open as usize].start as usize] == b'{')
-    }
-
+    /// The bracket that closes what is open innermost.
     fn closing(&self) -> u8 {
-        if self.in_object() { b'}' } else { b']' }
+        self.open.last().map_or(0, |(_, closing)| *closing)
     }
 
     fn after_comma(&self) -> Expect {
-        if self.in_object() {
-            Expect::Key
-        } else {
-            Expect::Value
+        match self.closing() {
+            b'}' => Expect::Key,
+            _ => Expect::Value,
         }
     }
 
@@ -163,7 +162,7 @@ impl<'a> Scanner<'a> {
         if !self.bytes[self.at..].starts_with(word.as_bytes()) {
             return Err(self.syntax());
         }
-        self.push(self.at, self.at + word.len());
+        self.push(self.at, self.at + word.len(), 0);
         self.at += word.len();
         Ok(())
     }
@@ -173,9 +172,7 @@ impl<'a> Scanner<'a> {
         let mut escaped = 0;
         self.at += 1;
         loop {
-            let rest = &self.bytes[self.at..];
-            let plain = rest.iter().position(|b| !PLAIN[*b as usize]);
-            self.at += plain.unwrap_or(rest.len());
+            self.at += plain(&self.bytes[self.at..]);
             match self.bytes.get(self.at) {
                 Some(b'"') => break,
                 Some(b'\\') => escaped = ESCAPED,
@@ -184,7 +181,7 @@ impl<'a> Scanner<'a> {
             self.escape()?;
         }
         self.at += 1;
-        self.push(start, self.at | escaped as usize);
+        self.push(start, self.at, escaped);
         Ok(())
     }
 
@@ -214,7 +211,7 @@ impl<'a> Scanner<'a> {
             self.skip(b"+-");
             self.digits()?;
         }
-        self.push(start, self.at);
+        self.push(start, self.at, 0);
         Ok(())
     }
 
@@ -235,15 +232,26 @@ impl<'a> Scanner<'a> {
     }
 }
 
-/// The bytes that stand for themselves in a string.
-const PLAIN: [bool; 256] = {
-    let mut plain = [true; 256];
-    let mut byte = 0;
-    while byte < 0x20 {
-        plain[byte] = false;
-        byte += 1;
+/// How many bytes at the start of `text` stand for themselves in a string: all up to the first
+/// quote, backslash or control character. Looks at eight at a time.
+fn plain(text: &[u8]) -> usize {
+    const ONES: u64 = u64::MAX / 255;
+    const HIGHS: u64 = ONES << 7;
+    // The high bit of each byte that is zero, exact up to and including the lowest such byte.
+    let zeros = |x: u64| x.wrapping_sub(ONES) & !x & HIGHS;
+    let mut at = 0;
+    while let Some(eight) = text[at..].first_chunk() {
+        let eight = u64::from_le_bytes(*eight);
+        let controls = eight.wrapping_sub(ONES * 0x20) & !eight & HIGHS;
+        let quotes = zeros(eight ^ (ONES * u64::from(b'"')));
+        let special = quotes | zeros(eight ^ (ONES * u64::from(b'\\'))) | controls;
+        if special != 0 {
+            return at + special.trailing_zeros() as usize / 8;
+        }
+        at += 8;
     }
-    plain[b'"' as usize] = false;
-    plain[b'\\' as usize] = false;
-    plain
-};
+    let rest = text[at..].iter();
+    at + rest
+        .take_while(|b| **b >= 0x20 && **b != b'"' && **b != b'\\')
+        .count()
+}

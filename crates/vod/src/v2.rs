@@ -29,33 +29,29 @@ pub(crate) const NAMES: [&str; 9] = [
 /// The one type that has no task, and yet happens once to a file.
 pub(crate) const UPLOADED: &str = "v2.NewFileUpload";
 
-/// Where facts stand below `data`; the capitalised names are of 3.0, which one page of the
-/// vendor prints inside a 2.0 body.
-pub(crate) static FACTS: LazyLock<FactPaths> = LazyLock::new(|| FactPaths {
-    subject: paths([
+/// Where facts stand below `data`. The first letter of a name may be of either case, which also
+/// finds those of 3.0 that one page of the vendor prints inside a 2.0 body.
+pub(crate) static FACTS: LazyLock<FactPaths> = LazyLock::new(|| {
+    let files = [
         "fileId",
         "fileInfo.fileId",
         "fileInfo[].fileId",
         "srcFileId",
-        "FileId",
-    ]),
-    files: paths([
-        "fileId",
-        "fileInfo.fileId",
-        "fileInfo[].fileId",
-        "srcFileId",
-        "FileId",
-    ]),
-    task: paths(["vodTaskId", "TaskId"]),
-    status: paths(["status", "Status"]),
-    results: paths([
-        "processTaskList[]",
-        "contentReviewList[]",
-        "aIAnalysisList[]",
-        "fileInfo",
-        "fileInfo[]",
-        "picInfo[]",
-        "",
-    ]),
-    times: Vec::new(),
+    ];
+    FactPaths {
+        subject: paths(files),
+        files: paths(files),
+        task: paths(["vodTaskId", "taskId"]),
+        status: paths(["status"]),
+        results: paths([
+            "processTaskList[]",
+            "contentReviewList[]",
+            "aIAnalysisList[]",
+            "fileInfo",
+            "fileInfo[]",
+            "picInfo[]",
+            "",
+        ]),
+        times: Vec::new(),
+    }
 });
