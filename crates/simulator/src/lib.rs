@@ -10,7 +10,7 @@ mod sign;
 mod table;
 
 pub use notifications::{Notification, Notifications};
-pub use rule::{Delivery, Loss, Rule};
+pub use rule::{Loss, Posting, Rule};
 pub use samples::{Origin, Sample, sample, samples};
 pub use sender::{CallbackSender, InvalidUrl};
 pub use sign::{SignPlace, sign};

@@ -30,7 +30,7 @@ impl Default for Rule {
 
 /// How the posting of one notification ended, as the cloud sees it.
 #[derive(Debug)]
-pub enum Delivery {
+pub enum Posting {
     /// Somebody answered in time, so the cloud holds the notification for received.
     Answered {
         /// The attempt that was answered, from 1.
@@ -62,7 +62,7 @@ pub enum Loss {
 
 impl Rule {
     /// Makes attempts until one is answered, fails, or none is left.
-    pub(crate) async fn apply<F>(&self, mut attempt: impl FnMut() -> F) -> Delivery
+    pub(crate) async fn apply<F>(&self, mut attempt: impl FnMut() -> F) -> Posting
     where
         F: Future<Output = Result<u16, BoxError>>,
     {
@@ -70,14 +70,14 @@ impl Rule {
             let start = Instant::now();
             match timeout(self.timeout, attempt()).await {
                 Ok(Ok(status)) => {
-                    return Delivery::Answered {
+                    return Posting::Answered {
                         attempt: number,
                         status,
                         elapsed: start.elapsed(),
                     };
                 }
                 Ok(Err(error)) => {
-                    return Delivery::Lost {
+                    return Posting::Lost {
                         attempts: number,
                         reason: Loss::Connection(error),
                     };
@@ -85,7 +85,7 @@ impl Rule {
                 Err(_elapsed) => {}
             }
         }
-        Delivery::Lost {
+        Posting::Lost {
             attempts: self.attempts,
             reason: Loss::TimedOut,
         }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     /// Applies the cloud's rule to attempts that take so many milliseconds each.
-    async fn answers_after(millis: &[u64]) -> (Delivery, usize) {
+    async fn answers_after(millis: &[u64]) -> (Posting, usize) {
         let made = Cell::new(0);
         let attempt = || {
             let wait = Duration::from_millis(millis[made.get()]);
@@ -116,57 +116,57 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn any_status_ends_it() {
-        let (delivery, made) = answers_after(&[4_999]).await;
+        let (posting, made) = answers_after(&[4_999]).await;
         assert_eq!(made, 1);
         assert!(
-            matches!(delivery, Delivery::Answered { attempt: 1, status: 503, elapsed }
+            matches!(posting, Posting::Answered { attempt: 1, status: 503, elapsed }
                 if elapsed == Duration::from_millis(4_999)),
-            "{delivery:?}"
+            "{posting:?}"
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_time_out_earns_another_attempt() {
-        let (delivery, made) = answers_after(&[5_001, 6_000, 10]).await;
+        let (posting, made) = answers_after(&[5_001, 6_000, 10]).await;
         assert_eq!(made, 3);
         assert!(
-            matches!(delivery, Delivery::Answered { attempt: 3, elapsed, .. }
+            matches!(posting, Posting::Answered { attempt: 3, elapsed, .. }
                 if elapsed == Duration::from_millis(10)),
-            "{delivery:?}"
+            "{posting:?}"
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn after_three_it_is_lost() {
         let start = Instant::now();
-        let (delivery, made) = answers_after(&[60_000; 4]).await;
+        let (posting, made) = answers_after(&[60_000; 4]).await;
         assert_eq!((made, start.elapsed()), (3, Duration::from_secs(15)));
         assert!(
             matches!(
-                delivery,
-                Delivery::Lost {
+                posting,
+                Posting::Lost {
                     attempts: 3,
                     reason: Loss::TimedOut
                 }
             ),
-            "{delivery:?}"
+            "{posting:?}"
         );
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_broken_connection_earns_none() {
-        let delivery = Rule::default()
+        let posting = Rule::default()
             .apply(|| async { Err("connection refused".into()) })
             .await;
         assert!(
             matches!(
-                delivery,
-                Delivery::Lost {
+                posting,
+                Posting::Lost {
                     attempts: 1,
                     reason: Loss::Connection(_)
                 }
             ),
-            "{delivery:?}"
+            "{posting:?}"
         );
     }
 }

@@ -11,7 +11,7 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::rt::{TokioExecutor, TokioTimer};
 use vodbridge_core::{BoxError, Secret};
 
-use crate::rule::{Delivery, Rule};
+use crate::rule::{Posting, Rule};
 use crate::sign::{SignPlace, add_to_body, sign};
 
 /// T is so far ahead, as the vendor's description of `SignKey` says.
@@ -78,7 +78,7 @@ impl CallbackSender {
     }
 
     /// Posts a notification until it is answered or, for the cloud, lost.
-    pub async fn send(&self, body: Bytes) -> Delivery {
+    pub async fn send(&self, body: Bytes) -> Posting {
         let (uri, body) = self.signed(body);
         let attempt = || self.post(uri.clone(), body.clone());
         self.rule.apply(attempt).await

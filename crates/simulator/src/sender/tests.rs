@@ -24,6 +24,9 @@ const OK: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
 const UNAVAILABLE: &str = "HTTP/1.1 503 Service Unavailable\r\ncontent-length: 0\r\n\r\n";
 const HALF: &str = "HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{";
 
+/// Told instead of a request when a connection has ended.
+const HUNG_UP: &str = "";
+
 /// A receiver that goes through the behaviours, request by request and the last one for ever,
 /// and tells of each request: the number of its connection and its text.
 async fn receiver(
@@ -47,6 +50,7 @@ async fn receiver(
                         Behaviour::Cut => break,
                     }
                 }
+                tell.send((connection, HUNG_UP.to_owned())).await.ok();
             });
         }
     });
@@ -88,17 +92,17 @@ async fn posts_json_and_keeps_the_connection() {
     let (address, mut told) = receiver(&[Behaviour::Answer(OK)]).await;
     let sender = sender(address);
     for _ in 0..3 {
-        let delivery = sender.send(Bytes::from_static(b"{\"a\":1}")).await;
+        let posting = sender.send(Bytes::from_static(b"{\"a\":1}")).await;
         assert!(
             matches!(
-                delivery,
-                Delivery::Answered {
+                posting,
+                Posting::Answered {
                     attempt: 1,
                     status: 200,
                     ..
                 }
             ),
-            "{delivery:?}"
+            "{posting:?}"
         );
         let (connection, request) = told.recv().await.unwrap();
         assert_eq!(connection, 0);
@@ -112,17 +116,17 @@ async fn posts_json_and_keeps_the_connection() {
 #[tokio::test]
 async fn an_error_status_is_an_answer() {
     let (address, _told) = receiver(&[Behaviour::Answer(UNAVAILABLE)]).await;
-    let delivery = sender(address).send(Bytes::from_static(b"{}")).await;
+    let posting = sender(address).send(Bytes::from_static(b"{}")).await;
     assert!(
         matches!(
-            delivery,
-            Delivery::Answered {
+            posting,
+            Posting::Answered {
                 attempt: 1,
                 status: 503,
                 ..
             }
         ),
-        "{delivery:?}"
+        "{posting:?}"
     );
 }
 
@@ -132,12 +136,18 @@ async fn silence_is_tried_again_with_equal_copies() {
     let sender = sender(address)
         .with_rule(QUICK)
         .with_sign_key(Secret::new("k3y"), SignPlace::Body);
-    let delivery = sender.send(Bytes::from_static(b"{}")).await;
+    let posting = sender.send(Bytes::from_static(b"{}")).await;
     assert!(
-        matches!(delivery, Delivery::Answered { attempt: 2, .. }),
-        "{delivery:?}"
+        matches!(posting, Posting::Answered { attempt: 2, .. }),
+        "{posting:?}"
     );
-    let (first, second) = (told.recv().await.unwrap(), told.recv().await.unwrap());
+    let first = told.recv().await.unwrap();
+    let second = loop {
+        match told.recv().await.unwrap() {
+            (_, request) if request == HUNG_UP => {}
+            second => break second,
+        }
+    };
     assert_eq!((first.0, second.0), (0, 1), "a new connection each");
     assert_eq!(first.1, second.1);
 }
@@ -145,41 +155,45 @@ async fn silence_is_tried_again_with_equal_copies() {
 #[tokio::test]
 async fn a_silent_receiver_loses_it_after_three() {
     let (address, mut told) = receiver(&[Behaviour::Silent]).await;
-    let delivery = sender(address)
+    let posting = sender(address)
         .with_rule(QUICK)
         .send(Bytes::from_static(b"{}"))
         .await;
     assert!(
         matches!(
-            delivery,
-            Delivery::Lost {
+            posting,
+            Posting::Lost {
                 attempts: 3,
                 reason: Loss::TimedOut
             }
         ),
-        "{delivery:?}"
+        "{posting:?}"
     );
+    let mut events = Vec::new();
+    for _ in 0..6 {
+        events.push(told.recv().await.unwrap());
+    }
     for connection in 0..3 {
-        assert_eq!(told.recv().await.unwrap().0, connection);
+        assert!(events.contains(&(connection, HUNG_UP.to_owned())));
     }
 }
 
 #[tokio::test]
 async fn half_an_answer_is_none() {
     let (address, _told) = receiver(&[Behaviour::Answer(HALF)]).await;
-    let delivery = sender(address)
+    let posting = sender(address)
         .with_rule(QUICK)
         .send(Bytes::from_static(b"{}"))
         .await;
     assert!(
         matches!(
-            delivery,
-            Delivery::Lost {
+            posting,
+            Posting::Lost {
                 reason: Loss::TimedOut,
                 ..
             }
         ),
-        "{delivery:?}"
+        "{posting:?}"
     );
 }
 
@@ -190,16 +204,16 @@ async fn a_refused_or_cut_connection_loses_it_at_once() {
     drop(closed);
     let (cutting, _told) = receiver(&[Behaviour::Cut]).await;
     for address in [refusing, cutting] {
-        let delivery = sender(address).send(Bytes::from_static(b"{}")).await;
+        let posting = sender(address).send(Bytes::from_static(b"{}")).await;
         assert!(
             matches!(
-                delivery,
-                Delivery::Lost {
+                posting,
+                Posting::Lost {
                     attempts: 1,
                     reason: Loss::Connection(_)
                 }
             ),
-            "{delivery:?}"
+            "{posting:?}"
         );
     }
 }
