@@ -37,14 +37,7 @@ async fn lives<K: Kind>(
     place: &str,
     greeting: &[u8],
 ) -> Result<()> {
-    let address = broker.address();
-    let digits = address
-        .rsplit(':')
-        .next()
-        .unwrap_or_default()
-        .trim_end_matches("/%2f");
-    let port: u16 = digits.parse()?;
-
+    let (address, port) = (broker.address(), broker.port());
     publish(&client, "before the stop").await?;
     broker.stop().await?;
     ensure!(

@@ -95,6 +95,10 @@ impl Kind for Kafka {
     const NAME: &'static str = "kafka";
     const VARIABLE: &'static str = "VODBRIDGE_TEST_KAFKA";
 
+    fn port(&self) -> u16 {
+        self.port
+    }
+
     fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }

@@ -29,6 +29,9 @@ pub trait Kind: Sized + Send + Sync + 'static {
     /// The variable with the address of a broker to use instead of an own one.
     const VARIABLE: &'static str;
 
+    /// The loopback port that it serves clients on.
+    fn port(&self) -> u16;
+
     /// What a client connects to.
     fn address(&self) -> String;
 
@@ -75,6 +78,11 @@ impl<K: Kind> Broker<K> {
     /// What a client connects to; the same after a restart.
     pub fn address(&self) -> String {
         self.kind.address()
+    }
+
+    /// The loopback port of that address.
+    pub fn port(&self) -> u16 {
+        self.kind.port()
     }
 
     /// Stops it in good order (SIGTERM). Its port refuses connections afterwards.

@@ -44,6 +44,10 @@ impl Kind for Nats {
     const NAME: &'static str = "nats";
     const VARIABLE: &'static str = "VODBRIDGE_TEST_NATS";
 
+    fn port(&self) -> u16 {
+        self.port
+    }
+
     fn address(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }

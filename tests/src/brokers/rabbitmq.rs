@@ -53,6 +53,10 @@ impl Kind for RabbitMq {
     const NAME: &'static str = "rabbitmq";
     const VARIABLE: &'static str = "VODBRIDGE_TEST_RABBITMQ";
 
+    fn port(&self) -> u16 {
+        self.port
+    }
+
     fn address(&self) -> String {
         format!("amqp://guest:guest@127.0.0.1:{}/%2f", self.port)
     }
