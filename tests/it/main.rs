@@ -5,4 +5,7 @@ mod deploy;
 mod destinations;
 mod layout;
 mod main_job;
+mod outage;
+mod own;
+mod signature;
 mod workload;
