@@ -8,7 +8,7 @@ use super::tree::{KeyPath, Tree};
 
 /// One thing that is wrong.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-pub struct Finding {
+pub(super) struct Finding {
     /// The file or the variable that says it; several where no single one does.
     pub origin: String,
     /// The key path, for example `sinks.events.kafka.topic`; empty where none can be told.
@@ -36,14 +36,7 @@ impl fmt::Display for Finding {
 /// Everything that is wrong with a configuration, sorted by file and key; never empty.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
-pub struct ConfigErrors(Vec<Finding>);
-
-impl ConfigErrors {
-    /// The findings.
-    pub fn findings(&self) -> &[Finding] {
-        &self.0
-    }
-}
+pub(crate) struct ConfigErrors(Vec<Finding>);
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -66,10 +59,11 @@ pub(super) struct Report {
     findings: Vec<Finding>,
     places: Vec<KeyPath>,
     may_be_missing: Vec<KeyPath>,
+    hidden: Vec<KeyPath>,
 }
 
 impl Report {
-    /// Adds a finding about a key.
+    /// Adds a finding about a key; without a remedy (`""`) where the problem says it already.
     pub(super) fn add(
         &mut self,
         tree: &Tree,
@@ -119,13 +113,27 @@ impl Report {
         self.may_be_missing.push(path);
     }
 
+    /// The value of this key comes from a reference, so it may be a secret.
+    pub(super) fn hide(&mut self, path: KeyPath) {
+        self.hidden.push(path);
+    }
+
+    /// A problem that quotes the value of this key, unless the value is hidden.
+    pub(super) fn quoting(&self, path: &KeyPath, problem: impl ToString) -> String {
+        if self.hidden.iter().any(|hidden| path.starts_with(hidden)) {
+            "the text that is referred to does not fit here".to_owned()
+        } else {
+            problem.to_string()
+        }
+    }
+
     /// Whether nothing is wrong so far.
     pub(super) fn is_empty(&self) -> bool {
         self.findings.is_empty()
     }
 
     /// Whether this key, or a map that it is in, has a finding.
-    pub(super) fn covers(&self, path: &KeyPath) -> bool {
+    fn covers(&self, path: &KeyPath) -> bool {
         self.places.iter().any(|place| path.starts_with(place))
     }
 

@@ -26,12 +26,12 @@ mod tree;
 mod validate;
 mod written;
 
-pub use errors::{ConfigErrors, Finding};
-pub use written::{EventOutcome, Match};
+pub(crate) use errors::ConfigErrors;
+pub(crate) use written::{EventOutcome, Match};
 
 /// A configuration that passed every check, with its defaults filled in.
 #[derive(Debug, Clone)]
-pub struct Config {
+pub(crate) struct Config {
     /// The operator's own listener.
     pub admin: Admin,
     /// What must outlive the process: undelivered events, the last resort of the dead letter.
@@ -40,9 +40,8 @@ pub struct Config {
     pub drain: Drain,
     /// How it logs.
     pub log: Log,
-    /// Event types beyond the catalogue that get topics of their own.
-    pub event_types: Vec<String>,
-    /// The event types that can stand in a topic: the documented ones and those above.
+    /// The event types that can stand in a topic: the documented ones and those that the operator
+    /// added.
     pub catalogue: Arc<Catalogue>,
     /// Where notifications come from, by name; at least one.
     pub sources: BTreeMap<String, Source>,
@@ -57,7 +56,7 @@ pub struct Config {
 /// The listener for probes, metrics and the dashboard.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Admin {
+pub(crate) struct Admin {
     /// Its address, loopback unless told otherwise.
     pub listen: SocketAddr,
 }
@@ -73,7 +72,7 @@ impl Default for Admin {
 /// How the process ends after SIGTERM.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Drain {
+pub(crate) struct Drain {
     /// A webhook listener is closed once no request came for so long.
     #[serde(with = "duration")]
     pub grace: Duration,
@@ -94,7 +93,7 @@ impl Default for Drain {
 /// How the process logs.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Log {
+pub(crate) struct Log {
     /// The form of a line.
     pub format: LogFormat,
     /// The least severe level that is written.
@@ -104,7 +103,7 @@ pub struct Log {
 /// The form of a log line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// Pretty on a terminal, else JSON.
     #[default]
     Auto,
@@ -117,7 +116,7 @@ pub enum LogFormat {
 /// The least severe level that is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum LogLevel {
+pub(crate) enum LogLevel {
     /// Data at risk, or an operator needed.
     Error,
     /// Recovered.
@@ -133,14 +132,14 @@ pub enum LogLevel {
 
 /// Where notifications come from.
 #[derive(Debug, Clone)]
-pub enum Source {
+pub(crate) enum Source {
     /// The cloud posts them here (普通回调).
     Webhook(WebhookConfig),
 }
 
 /// Where events go.
 #[derive(Debug, Clone)]
-pub enum Sink {
+pub(crate) enum Sink {
     /// A Kafka cluster.
     Kafka(KafkaConfig),
     /// A RabbitMQ exchange.
@@ -154,7 +153,7 @@ pub enum Sink {
 /// A match on events and the sinks that they go to.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Route {
+pub(crate) struct Route {
     /// What an event must have; nothing given: every event.
     #[serde(default, rename = "match")]
     pub matching: Match,
@@ -166,14 +165,14 @@ pub struct Route {
 /// How a route uses a sink.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Target {
+pub(crate) struct Target {
     /// Published and measured, never waited for.
     pub shadow: bool,
 }
 
 /// Where goes what can never be delivered.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DeadLetter {
+pub(crate) struct DeadLetter {
     /// Name of the sink.
     pub sink: String,
     /// Topic, subject or routing key there.
@@ -188,7 +187,7 @@ pub struct DeadLetter {
 /// # Errors
 ///
 /// Everything that is wrong, at once.
-pub fn load(
+pub(crate) fn load(
     files: &[PathBuf],
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, ConfigErrors> {
@@ -197,12 +196,12 @@ pub fn load(
     let figment = provider::layers(files, &variables, &mut report);
     let complete = report.is_empty();
     let mut tree = tree::Tree::new(figment);
-    let secrets = secrets::resolve(&mut tree, &variables, &mut report);
+    secrets::resolve(&mut tree, &variables, &mut report);
     if !complete {
         // What is missing may be in the layer that could not be read.
         report.excuse_missing(tree::KeyPath::default());
     }
-    let written = read::read(&mut tree, &secrets, &mut report);
+    let written = read::read(&mut tree, &mut report);
     let config = written
         .filter(|_| complete)
         .map(|w| validate::config(w, &tree, &mut report));

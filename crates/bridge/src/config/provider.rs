@@ -106,7 +106,7 @@ fn read_file(path: &Path, report: &mut Report) -> Option<Layer> {
             report.add_origin(
                 &name,
                 "is no map of keys",
-                "see the keys that `vodbridge run --help` names",
+                "start with keys such as `sources:` and `sinks:`",
             );
             None
         }

@@ -18,11 +18,7 @@ const ROUNDS: usize = 2_000;
 const ADDRESS: &str = "IP:PORT, for example 127.0.0.1:9600";
 
 /// Reads the tree; what is taken from it has a finding. None: nothing of it could be read.
-pub(super) fn read<T: DeserializeOwned>(
-    tree: &mut Tree,
-    secrets: &[KeyPath],
-    report: &mut Report,
-) -> Option<T> {
+pub(super) fn read<T: DeserializeOwned>(tree: &mut Tree, report: &mut Report) -> Option<T> {
     let mut tries = BTreeMap::new();
     for _ in 0..ROUNDS {
         let error = match tree.root.deserialize() {
@@ -49,7 +45,11 @@ pub(super) fn read<T: DeserializeOwned>(
                 repair(tree, &mut tries, path)?;
             }
             kind => {
-                let (problem, remedy) = describe(kind, secrets.iter().any(|s| path.starts_with(s)));
+                let quotes = !matches!(kind, Kind::InvalidType(..));
+                let (mut problem, remedy) = describe(kind);
+                if quotes {
+                    problem = report.quoting(&path, problem);
+                }
                 report.add(tree, &path, problem, remedy);
                 repair(tree, &mut tries, path)?;
             }
@@ -79,17 +79,13 @@ fn repair(tree: &mut Tree, tries: &mut BTreeMap<KeyPath, usize>, path: KeyPath) 
     Some(())
 }
 
-/// The problem and the remedy in the operator's words. Where the value is a secret, it is not
-/// shown.
-fn describe(kind: Kind, secret: bool) -> (String, String) {
+/// The problem and the remedy in the operator's words. A text of the wrong type is not quoted: it
+/// may be a secret in the wrong place.
+fn describe(kind: Kind) -> (String, String) {
     let none = String::new;
     match kind {
         Kind::InvalidType(actual, expected) => (
             format!("expected {}, found {}", plain(&expected), type_of(&actual)),
-            none(),
-        ),
-        _ if secret => (
-            "the value that is referred to does not fit here".to_owned(),
             none(),
         ),
         Kind::InvalidValue(actual, expected) => (
@@ -119,7 +115,6 @@ fn plain(expected: &str) -> String {
     }
 }
 
-/// The type alone: the value may be a secret in the wrong place.
 fn type_of(actual: &Actual) -> &'static str {
     match actual {
         Actual::Bool(_) => "true or false",

@@ -17,36 +17,30 @@ enum Reference {
     File(String),
 }
 
-/// Replaces every reference by the value that it names, and returns their places: errors there
-/// must not show the value.
-pub(super) fn resolve(
-    tree: &mut Tree,
-    variables: &BTreeMap<String, String>,
-    report: &mut Report,
-) -> Vec<KeyPath> {
+/// Replaces every reference by the value that it names.
+pub(super) fn resolve(tree: &mut Tree, variables: &BTreeMap<String, String>, report: &mut Report) {
     let mut references = Vec::new();
     find(&tree.root, &KeyPath::default(), &mut references);
-    for (path, reference) in &references {
+    for (path, reference) in references {
         let value = reference
             .value(variables)
             .unwrap_or_else(|(problem, remedy)| {
-                report.add(tree, path, problem, remedy);
+                report.add(tree, &path, problem, remedy);
                 "unknown".to_owned()
             });
-        tree.replace_text(path, value);
+        tree.replace_text(&path, value);
+        report.hide(path);
     }
-    references.into_iter().map(|(path, _)| path).collect()
 }
 
 fn find(value: &Value, path: &KeyPath, found: &mut Vec<(KeyPath, Reference)>) {
     match value {
-        // `sinks.<name>` has a kind that is called `file`.
-        Value::Dict(_, dict) if path.len() > 2 && reference(dict).is_some() => {
-            found.extend(reference(dict).map(|r| (path.clone(), r)));
-        }
-        Value::Dict(_, dict) => dict
-            .iter()
-            .for_each(|(key, value)| find(value, &path.join(key), found)),
+        Value::Dict(_, dict) => match reference(dict).filter(|_| !path.holds_names()) {
+            Some(reference) => found.push((path.clone(), reference)),
+            None => dict
+                .iter()
+                .for_each(|(key, value)| find(value, &path.join(key), found)),
+        },
         Value::Array(_, list) => {
             list.iter()
                 .enumerate()

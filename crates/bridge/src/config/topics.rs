@@ -11,7 +11,7 @@ pub(super) const LABELS: [&str; 4] = ["event_type", "sub_app_id", "source", "out
 
 impl Sink {
     /// What names the topic of an event: topic, routing key or subject.
-    pub fn template(&self) -> &Template {
+    pub(crate) fn template(&self) -> &Template {
         match self {
             Self::Kafka(config) => &config.topic,
             Self::RabbitMq(config) => &config.routing_key,
@@ -24,7 +24,7 @@ impl Sink {
 impl Config {
     /// The topics of each sink, dead letters included: the template filled with every value that
     /// its labels can take on the routes to the sink.
-    pub fn topics(&self) -> BTreeMap<&str, BTreeSet<String>> {
+    pub(crate) fn topics(&self) -> BTreeMap<&str, BTreeSet<String>> {
         let everything = Match::default();
         self.sinks
             .iter()
@@ -90,17 +90,14 @@ fn admits<T: PartialEq<U>, U: ?Sized>(values: &[T], value: &U) -> bool {
     values.is_empty() || values.iter().any(|v| v == value)
 }
 
-/// Whether the pattern can match the true name of an event whose topic says `other`: one that is
-/// not known, with `v2.` before it or not, as `other` has it.
+/// Whether the pattern can match the true name of an event whose topic says `other`: a name that
+/// is not known. One that starts with `v2.` may be of a 2.0 body or not.
 fn reaches_unknown(pattern: &str, other: &str, known: &[&str]) -> bool {
-    let Some((prefix, _)) = pattern.split_once('*') else {
-        let named = known.contains(&pattern) && pattern != other;
-        return !named && pattern.starts_with("v2.") == other.starts_with("v2.");
-    };
-    let v2 = prefix.starts_with("v2.");
-    if other.starts_with("v2.") {
-        v2 || "v2.".starts_with(prefix)
-    } else {
-        !v2
+    let unknown = !known.contains(&pattern) || pattern == other;
+    match (pattern.split_once('*'), other) {
+        (Some((prefix, _)), "v2.other") => prefix.starts_with("v2.") || "v2.".starts_with(prefix),
+        (None, "v2.other") => unknown && pattern.starts_with("v2."),
+        (Some(_), _) => true,
+        (None, _) => unknown || pattern.starts_with("v2."),
     }
 }

@@ -29,8 +29,13 @@ impl KeyPath {
         self.0.starts_with(&other.0)
     }
 
-    pub(super) fn len(&self) -> usize {
-        self.0.len()
+    /// Whether the keys there are names and kinds, so that `file` or `env` may be one of them.
+    pub(super) fn holds_names(&self) -> bool {
+        match self.0.first().map(String::as_str) {
+            None | Some("routes") => true,
+            Some("sources" | "sinks") => self.0.len() < 3,
+            Some(_) => false,
+        }
     }
 }
 

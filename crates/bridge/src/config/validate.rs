@@ -33,7 +33,6 @@ pub(super) fn config(written: Written, tree: &Tree, report: &mut Report) -> Conf
         state_directory: written.state_directory,
         drain: written.drain,
         log: written.log,
-        event_types: written.event_types,
         catalogue: Arc::new(catalogue),
         sources,
         sinks,
@@ -68,12 +67,8 @@ impl Check<'_> {
             && name
                 .bytes()
                 .all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_');
-        self.that(
-            good,
-            path,
-            "not a name",
-            "write lower-case letters, digits and `_`",
-        );
+        let remedy = "write lower-case letters, digits and `_`";
+        self.that(good, path, "is no name", remedy);
     }
 
     /// The one kind of an entry.
@@ -81,19 +76,11 @@ impl Check<'_> {
         if let [first, second, ..] = kinds.as_slice() {
             let place = |kind| format!("{kind} ({})", self.tree.origin(&path.join(kind)));
             let problem = format!("has two kinds, {} and {}", place(first.0), place(second.0));
-            self.that(
-                false,
-                path,
-                problem,
-                format!("remove one, for example with `{}: null`", first.0),
-            );
+            let remedy = format!("remove one, for example with `{}: null`", first.0);
+            self.that(false, path, problem, remedy);
         } else if kinds.is_empty() && self.report.trusts(path) {
-            self.that(
-                false,
-                path,
-                "has no kind",
-                format!("write one of these into it: {}", known.join(", ")),
-            );
+            let remedy = format!("write one of these into it: {}", known.join(", "));
+            self.that(false, path, "has no kind", remedy);
         }
         kinds.into_iter().next().map(|(_, kind)| kind)
     }
@@ -111,6 +98,14 @@ impl Check<'_> {
         }
     }
 
+    /// Topics, subjects and routing keys have parts between their dots; brokers differ in what an
+    /// empty one means, and some refuse it.
+    fn parts(&mut self, path: &KeyPath, topic: &str) {
+        let whole = !topic.split('.').any(str::is_empty);
+        let remedy = "write something before, between and after its dots";
+        self.that(whole, path, "has an empty part", remedy);
+    }
+
     fn not_longer_than_a_day(&mut self, path: &KeyPath, time: Duration) {
         self.that(time <= LONGEST, path, "is longer than a day", "");
     }
@@ -121,7 +116,8 @@ fn catalogue(added: &[String], check: &mut Check<'_>) -> Catalogue {
     let path = KeyPath::of(["event_types"]);
     for (at, name) in added.iter().enumerate() {
         if let Err(error) = Catalogue::new([name.clone()]) {
-            check.that(false, &path.join(at.to_string()), error.to_string(), "");
+            let path = path.join(at.to_string());
+            check.that(false, &path, check.report.quoting(&path, error), "");
         }
     }
     Catalogue::new(added.iter().cloned()).unwrap_or_default()
@@ -135,13 +131,13 @@ fn dead_letter(
     let path = KeyPath::of(["dead_letter"]);
     let at = path.join("topic");
     match Template::parse(&entry.topic) {
-        Ok(topic) => check.that(
-            topic.labels().next().is_none(),
-            &at,
-            "has a label",
-            "write a plain name: what cannot be read has no labels",
-        ),
-        Err(error) => check.that(false, &at, error.to_string(), ""),
+        Ok(topic) => {
+            let plain = topic.labels().next().is_none();
+            let remedy = "write a plain name: what cannot be read has no labels";
+            check.that(plain, &at, "has a label", remedy);
+            check.parts(&at, &entry.topic);
+        }
+        Err(error) => check.that(false, &at, check.report.quoting(&at, error), ""),
     }
     let at = path.join("sink");
     let sink = match entry.sink {
@@ -150,18 +146,10 @@ fn dead_letter(
             name
         }
         None => {
-            let names = sinks
-                .keys()
-                .map(String::as_str)
-                .collect::<Vec<_>>()
-                .join(", ");
+            let names: Vec<&str> = sinks.keys().map(String::as_str).collect();
             let problem = "must be chosen, since there are several sinks";
-            check.that(
-                sinks.len() < 2,
-                &at,
-                problem,
-                format!("write one of {names}"),
-            );
+            let remedy = format!("write one of {}", names.join(", "));
+            check.that(names.len() < 2, &at, problem, remedy);
             sinks.keys().next().cloned().unwrap_or_default()
         }
     };

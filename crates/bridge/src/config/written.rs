@@ -80,7 +80,7 @@ fn default_state_directory() -> PathBuf {
 /// What an event must have to take a route: of each key that is given, one of the values.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Match {
+pub(crate) struct Match {
     /// Patterns of event types, in which `*` stands for any characters.
     #[serde(deserialize_with = "one_or_many")]
     pub event_type: Vec<String>,
@@ -98,7 +98,7 @@ pub struct Match {
 /// How what an event reports went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum EventOutcome {
+pub(crate) enum EventOutcome {
     /// Still under way.
     Progress,
     /// All of it succeeded.
@@ -111,10 +111,11 @@ pub enum EventOutcome {
 
 impl EventOutcome {
     /// Every outcome.
-    pub const ALL: [Self; 4] = [Self::Progress, Self::Succeeded, Self::Failed, Self::Unknown];
+    pub(crate) const ALL: [Self; 4] =
+        [Self::Progress, Self::Succeeded, Self::Failed, Self::Unknown];
 
     /// The value of the label `outcome`.
-    pub fn as_str(self) -> &'static str {
+    pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Progress => "progress",
             Self::Succeeded => "succeeded",

@@ -105,7 +105,7 @@ fn kinds() {
 fn names() {
     one(
         "{ sinks: { Archive-1: { file: { directory: /a } } }, dead_letter: { sink: events } }",
-        "prod.yaml: sinks.Archive-1: not a name; write lower-case letters, digits and `_`",
+        "prod.yaml: sinks.Archive-1: is no name; write lower-case letters, digits and `_`",
     );
 }
 
@@ -276,7 +276,7 @@ fn what_each_kind_of_sink_needs() {
     );
     one(
         &rabbitmq("amqp://x", "channels: 0"),
-        "prod.yaml: sinks.other.rabbitmq.channels: must be at least 1",
+        "prod.yaml: sinks.other.rabbitmq.channels: must be from 1 to 2047",
     );
     let nats = |more: &str| sink(&format!("nats: {{ subject: vod, {more} }}"));
     one(
@@ -298,6 +298,27 @@ fn what_each_kind_of_sink_needs() {
 }
 
 #[test]
+fn empty_parts_between_dots() {
+    let problem = "has an empty part; write something before, between and after its dots";
+    one(
+        "sinks: { events: { kafka: { topic: 'vod..{event_type}' } } }",
+        &format!("prod.yaml: sinks.events.kafka.topic: {problem}"),
+    );
+    one(
+        "dead_letter: { topic: vod. }",
+        &format!("prod.yaml: dead_letter.topic: {problem}"),
+    );
+}
+
+#[test]
+fn the_state_directory_belongs_to_the_bridge() {
+    one(
+        "{ sinks: { events: { kafka: ~, file: { directory: /data } } }, state_directory: /data/ }",
+        "prod.yaml: sinks.events.file.directory: is the same as state_directory (prod.yaml); give each file sink a directory of its own",
+    );
+}
+
+#[test]
 fn broken_yaml_has_line_and_column() {
     one(
         "log: { level: debug\nadmin: x",
@@ -309,7 +330,7 @@ fn broken_yaml_has_line_and_column() {
     );
     one(
         "- a",
-        "prod.yaml: is no map of keys; see the keys that `vodbridge run --help` names",
+        "prod.yaml: is no map of keys; start with keys such as `sources:` and `sinks:`",
     );
     assert_eq!(errors_over("a: 1\n---\nb: 2").len(), 1);
 }

@@ -122,6 +122,28 @@ fn a_file_sink_is_no_secret() {
 }
 
 #[test]
+fn references_may_stand_for_any_text_but_not_for_names() {
+    let text = "
+state_directory: { env: STATE }
+admin: { listen: { env: LISTEN } }
+sinks: { events: ~, file: { file: { directory: { env: STATE, file: ~ }, topic: a } }, env: { file: { directory: /a } } }
+routes: { env: { to: { file: {} } } }
+dead_letter: { sink: file }";
+    let variables = [("STATE", "/state"), ("LISTEN", "127.0.0.1:1")];
+    let files = [("a.yaml", SMALLEST), ("b.yaml", text)];
+    assert_eq!(
+        lines(load_files(&files, &variables)),
+        [
+            "b.yaml: sinks.file.file.directory: is the same as state_directory (b.yaml); give each file sink a directory of its own"
+        ]
+    );
+    assert_eq!(
+        errors_over("routes: { a: { to: { file: x } } }"),
+        ["prod.yaml: routes.a.to.file: expected a map of keys, found a text"]
+    );
+}
+
+#[test]
 fn no_error_shows_a_secret() {
     let text = "
 admin: { listen: { env: SECRET } }
@@ -131,7 +153,8 @@ sources: { callback: { webhook: { sign_keys: hunter2, path: { env: SECRET }, sub
 sinks:
   tasks: { rabbitmq: { url: { env: SECRET }, exchange: vod, routing_key: { env: SECRET }, mode: { env: SECRET } } }
   live: { nats: { servers: ['nats://me:hunter2@nats'], subject: x, user: me, password: { text: hunter2 }, token: [hunter2] } }
-dead_letter: { sink: events, topic: { env: SECRET } }";
+event_types: [{ env: SECRET }]
+dead_letter: { sink: { env: SECRET }, topic: { env: SECRET } }";
     let variables = [
         ("SECRET", "*hunter2*"),
         (

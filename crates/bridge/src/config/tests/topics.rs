@@ -38,14 +38,22 @@ fn patterns_narrow_them() {
         ("PullComplete", vec!["vod.PullComplete", "vod.dead_letter"]),
         (
             "v2.Pull*",
-            vec!["vod.dead_letter", "vod.v2.PullComplete", "vod.v2.other"],
+            vec![
+                "vod.dead_letter",
+                "vod.other",
+                "vod.v2.PullComplete",
+                "vod.v2.other",
+            ],
         ),
         (
             "PullComp*",
             vec!["vod.PullComplete", "vod.dead_letter", "vod.other"],
         ),
         ("Unheard", vec!["vod.dead_letter", "vod.other"]),
-        ("v2.Unheard", vec!["vod.dead_letter", "vod.v2.other"]),
+        (
+            "v2.Unheard",
+            vec!["vod.dead_letter", "vod.other", "vod.v2.other"],
+        ),
         (
             "'*Unheard'",
             vec!["vod.dead_letter", "vod.other", "vod.v2.other"],

@@ -63,7 +63,7 @@ pub(super) fn check(
             sinks.insert(name, sink);
         }
     }
-    directories(&sinks, check);
+    directories(&sinks, state_directory, check);
     sinks
 }
 
@@ -90,7 +90,10 @@ pub(super) fn must_exist(
     // One that is there and wrong has its own finding.
     let known = sinks.contains_key(name) || !check.report.trusts(&KeyPath::of(["sinks", name]));
     let remedy = instead_of(name, sinks.keys().map(String::as_str));
-    check.that(known, path, format!("there is no sink {name:?}"), remedy);
+    let problem = check
+        .report
+        .quoting(path, format!("there is no sink {name:?}"));
+    check.that(known, path, problem, remedy);
 }
 
 fn kind(sink: &Sink, path: &KeyPath, check: &mut Check<'_>) {
@@ -130,18 +133,12 @@ fn rabbitmq(config: &RabbitMqConfig, path: &KeyPath, check: &mut Check<'_>) {
         "start with `amqp://` or `amqps://`",
     );
     let remedy = "name a topic exchange; the default exchange routes to queues by name only";
-    check.that(
-        !config.exchange.is_empty(),
-        &path.join("exchange"),
-        "is empty",
-        remedy,
-    );
-    check.that(
-        config.channels > 0,
-        &path.join("channels"),
-        "must be at least 1",
-        "",
-    );
+    let exchange = (1..=255).contains(&config.exchange.len());
+    let problem = "must have 1 to 255 bytes";
+    check.that(exchange, &path.join("exchange"), problem, remedy);
+    let channels = (1..=2047).contains(&config.channels);
+    let problem = "must be from 1 to 2047";
+    check.that(channels, &path.join("channels"), problem, "");
 }
 
 fn nats(config: &NatsConfig, path: &KeyPath, check: &mut Check<'_>) {
@@ -163,12 +160,11 @@ fn nats(config: &NatsConfig, path: &KeyPath, check: &mut Check<'_>) {
         );
     }
     let pair = config.user.is_some() == config.password.is_some();
-    check.that(
-        pair,
-        path,
-        "has one of `user` and `password`",
-        "write both or none",
-    );
+    let told = ["user", "password"]
+        .iter()
+        .any(|key| !check.report.trusts(&path.join(*key)));
+    let problem = "has one of `user` and `password`";
+    check.that(pair || told, path, problem, "write both or none");
     let ways = [
         ("user", config.user.is_some()),
         ("token", config.token.is_some()),
@@ -190,32 +186,33 @@ fn nats(config: &NatsConfig, path: &KeyPath, check: &mut Check<'_>) {
 
 fn template(template: &Template, path: &KeyPath, check: &mut Check<'_>) {
     for label in template.labels().filter(|label| !LABELS.contains(label)) {
-        let remedy = instead_of(label, LABELS);
-        check.that(false, path, format!("unknown label {{{label}}}"), remedy);
+        let problem = check
+            .report
+            .quoting(path, format!("unknown label {{{label}}}"));
+        check.that(false, path, problem, instead_of(label, LABELS));
     }
+    check.parts(path, &template.fill(|_| "label"));
 }
 
-/// One process at a time, and one sink, writes to a directory.
-fn directories(sinks: &BTreeMap<String, Sink>, check: &mut Check<'_>) {
-    let mut seen: BTreeMap<PathBuf, KeyPath> = BTreeMap::new();
+/// One process at a time, and one part of it, writes to a directory.
+fn directories(sinks: &BTreeMap<String, Sink>, state_directory: &Path, check: &mut Check<'_>) {
+    // `a//b/.` is `a/b`.
+    let plain = |path: &Path| path.components().collect::<PathBuf>();
+    let state = (plain(state_directory), KeyPath::of(["state_directory"]));
+    let mut seen = BTreeMap::from([state]);
     for (name, sink) in sinks {
         let Sink::File(config) = sink else { continue };
         let path = KeyPath::of(["sinks", name, "file", "directory"]);
         if !check.report.trusts(&path) {
             continue;
         }
-        // `a//b/.` is `a/b`.
-        match seen.get(&config.directory.components().collect::<PathBuf>()) {
+        match seen.get(&plain(&config.directory)) {
             Some(other) => {
                 let problem = format!("is the same as {other} ({})", check.tree.origin(other));
-                check.that(
-                    false,
-                    &path,
-                    problem,
-                    "give each file sink a directory of its own",
-                );
+                let remedy = "give each file sink a directory of its own";
+                check.that(false, &path, problem, remedy);
             }
-            None => drop(seen.insert(config.directory.components().collect(), path)),
+            None => drop(seen.insert(plain(&config.directory), path)),
         }
     }
 }
