@@ -60,3 +60,31 @@ fn hex(bytes: &[u8]) -> String {
     }
     text
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::document::Document;
+
+    /// The digests are those of `sha256sum` over the lines that [`Identity`] describes.
+    #[test]
+    fn is_the_digest_of_its_lines() {
+        let text = r#"{"X":{"b":null,"a":[1.0,null]},"Y":{"k":"\u4e2d"}}"#;
+        let document = Document::parse(text.as_bytes()).unwrap();
+        let members: Vec<_> = document.root().members().collect();
+        let identity = |extra| {
+            let data = |out: &mut Vec<u8>| canonical::write(members[0].1, out);
+            Identity::new("1500012345", "A\"b", data, extra)
+        };
+        // printf 'vodbridge-id-1\n1500012345\n"A\\"b"\n{"a":[1.0,null]}\n'
+        let plain = "f35da2b4f9923e6275193bc73684b94143c2c81f196fb82a5a61a7c700a5ea6b";
+        assert_eq!(identity(&[]).id(None), plain);
+        assert_eq!(hex(&identity(&[]).fingerprint()), plain);
+        // … '{"Y":{"k":"中"}}'
+        let extra = "0e42dc3663c4f90ef003459a42826c2805d691e8cada15b54a439e66eed3d9b3";
+        assert_eq!(identity(&members[1..]).id(None), extra);
+        // … '\nhandle'
+        let occurred = "bf00650c3cf161a12010e572b1dca85a81149be0924c9eb67b1eb449761ca726";
+        assert_eq!(identity(&members[1..]).id(Some("handle")), occurred);
+    }
+}
