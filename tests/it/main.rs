@@ -1,5 +1,6 @@
 //! End-to-end tests: the real binary, real brokers, and readers that this project did not write.
 
+mod bad_input;
 mod brokers;
 mod deploy;
 mod destinations;

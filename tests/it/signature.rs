@@ -25,7 +25,7 @@ async fn bridge() -> Result<Bridge> {
     let configuration = format!(
         r#"
 sources: {{ callback: {{ webhook: {{ sign_keys: ["{CURRENT}", "{NEXT}"] }} }} }}
-sinks: {{ events: {{ file: {{ directory: "{{directory}}/events", topic: "vod.{{event_type}}" }} }} }}
+sinks: {{ events: {{ file: {{ directory: "{{directory}}/events", topic: "vod.{{event_type}}", ephemeral: true }} }} }}
 "#
     );
     Bridge::start(&configuration).await
