@@ -2,6 +2,7 @@ use std::path::Path;
 
 use super::*;
 
+mod checks;
 mod errors;
 mod layers;
 mod properties;
@@ -65,4 +66,17 @@ fn kafka(config: &Config) -> &KafkaConfig {
 fn webhook(config: &Config) -> &WebhookConfig {
     let Source::Webhook(webhook) = &config.sources["callback"];
     webhook
+}
+
+/// The one error of the smallest file with another one on top.
+fn one(text: &str, expected: &str) {
+    assert_eq!(errors_over(text), [expected], "{text}");
+}
+
+/// The one error of the smallest file with other keys in its webhook source.
+fn one_of_webhook(text: &str, expected: &str) {
+    one(
+        &format!("sources: {{ callback: {{ webhook: {{ {text} }} }} }}"),
+        expected,
+    );
 }

@@ -12,6 +12,7 @@ use super::tree::{KeyPath, Tree};
 use super::written::{DeadLetterEntry, Written};
 use super::{Config, DeadLetter, Sink, Source};
 
+mod listeners;
 mod routes;
 mod sinks;
 mod sources;
@@ -24,10 +25,10 @@ pub(super) fn config(written: Written, tree: &Tree, report: &mut Report) -> Conf
     let mut check = Check { tree, report };
     let sources = sources::check(written.sources, &written.admin, &mut check);
     let sinks = sinks::check(written.sinks, &written.state_directory, &mut check);
-    routes::check(&written.routes, &sources, &sinks, &mut check);
+    let catalogue = catalogue(&written.event_types, &mut check);
+    routes::check(&written.routes, &sources, &sinks, &catalogue, &mut check);
     let dead_letter = dead_letter(written.dead_letter, &sinks, &mut check);
     drain(&written.drain, &sources, &mut check);
-    let catalogue = catalogue(&written.event_types, &mut check);
     Config {
         admin: written.admin,
         state_directory: written.state_directory,

@@ -1,12 +1,11 @@
-//! Sources: their times and permits, and the listeners that they share.
+//! Sources: their times, permits and paths.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
 use vodbridge_sources::webhook::WebhookConfig;
 
-use super::Check;
+use super::{Check, listeners};
 use crate::config::tree::KeyPath;
 use crate::config::written::SourceEntry;
 use crate::config::{Admin, Source};
@@ -39,7 +38,7 @@ pub(super) fn check(
             sources.insert(name, source);
         }
     }
-    listeners(&sources, admin, check);
+    listeners::check(&sources, admin, check);
     sources
 }
 
@@ -123,85 +122,4 @@ fn webhook(config: &WebhookConfig, path: &KeyPath, check: &mut Check<'_>) {
             "start with `/`; no white space, `?` or `#`",
         );
     }
-}
-
-/// Sources with the same address share one listener, so what they say about it must be equal.
-fn listeners(sources: &BTreeMap<String, Source>, admin: &Admin, check: &mut Check<'_>) {
-    let mut listeners: BTreeMap<SocketAddr, Vec<(KeyPath, &WebhookConfig)>> = BTreeMap::new();
-    for (name, Source::Webhook(config)) in sources {
-        let path = KeyPath::of(["sources", name, "webhook"]);
-        let listen = path.join("listen");
-        let taken = config.listen == admin.listen && admin.listen.port() != 0;
-        check.that(
-            !taken,
-            &listen,
-            "is the address of admin.listen too",
-            "give one of them another port",
-        );
-        if check.report.trusts(&listen) {
-            listeners
-                .entry(config.listen)
-                .or_default()
-                .push((path, config));
-        }
-    }
-    for sharing in listeners.values() {
-        for (at, (path, config)) in sharing.iter().enumerate() {
-            for (other_path, other) in &sharing[..at] {
-                share(path, config, other_path, other, check);
-            }
-        }
-    }
-}
-
-fn share(
-    path: &KeyPath,
-    config: &WebhookConfig,
-    other_path: &KeyPath,
-    other: &WebhookConfig,
-    check: &mut Check<'_>,
-) {
-    let mut equal = |key: &str, equal: bool| {
-        let other_key = other_path.join(key);
-        let trusted = check.report.trusts(&other_key);
-        let problem = format!(
-            "differs from {other_key} ({}), on the same address",
-            check.tree.origin(&other_key)
-        );
-        check.that(
-            equal || !trusted,
-            &path.join(key),
-            problem,
-            "write the same, or listen on another port",
-        );
-    };
-    equal(
-        "max_connections",
-        config.max_connections == other.max_connections,
-    );
-    equal(
-        "header_read_timeout",
-        config.header_read_timeout == other.header_read_timeout,
-    );
-
-    let mut apart =
-        |key: &str, value: Option<&String>, other_key: &str, other_value: Option<&String>| {
-            let other_key = other_path.join(other_key);
-            let same = value.is_some() && value == other_value && check.report.trusts(&other_key);
-            let problem = format!(
-                "is the same as {other_key} ({}), on the same address",
-                check.tree.origin(&other_key)
-            );
-            check.that(
-                !same,
-                &path.join(key),
-                problem,
-                "write another path, or listen on another port",
-            );
-        };
-    let (callback, health) = (Some(&config.path), config.health_path.as_ref());
-    let (other_callback, other_health) = (Some(&other.path), other.health_path.as_ref());
-    apart("path", callback, "path", other_callback);
-    apart("path", callback, "health_path", other_health);
-    apart("health_path", health, "path", other_callback);
 }
