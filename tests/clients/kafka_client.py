@@ -2,7 +2,14 @@
 
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient, NewTopic
+from confluent_kafka.admin import (
+    AdminClient,
+    AlterConfigOpType,
+    ConfigEntry,
+    ConfigResource,
+    NewTopic,
+    ResourceType,
+)
 
 from command import Deadline, message, run
 
@@ -11,6 +18,17 @@ def create_topics(address, topics, partitions=1, config=None):
     admin = AdminClient({"bootstrap.servers": address})
     new = [NewTopic(name, partitions, 1, config=config or {}) for name in topics]
     for future in admin.create_topics(new).values():
+        future.result()
+
+
+def alter_topic(address, topic, config):
+    entries = [
+        ConfigEntry(name, value, incremental_operation=AlterConfigOpType.SET)
+        for name, value in config.items()
+    ]
+    resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
+    admin = AdminClient({"bootstrap.servers": address})
+    for future in admin.incremental_alter_configs([resource]).values():
         future.result()
 
 
@@ -101,4 +119,4 @@ def described(record):
 
 
 if __name__ == "__main__":
-    run(str, create_topics, delete_topics, list_topics, publish, read)
+    run(str, create_topics, alter_topic, delete_topics, list_topics, publish, read)

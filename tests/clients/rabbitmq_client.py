@@ -23,6 +23,10 @@ def declare_queue(channel, queue, exchange=None, routing_key="#", arguments=None
         channel.queue_bind(queue, exchange, routing_key)
 
 
+def bind_queue(channel, queue, exchange, routing_key="#"):
+    channel.queue_bind(queue, exchange, routing_key)
+
+
 def unbind_queue(channel, queue, exchange, routing_key="#"):
     channel.queue_unbind(queue, exchange, routing_key)
 
@@ -89,6 +93,7 @@ if __name__ == "__main__":
         connect,
         declare_exchange,
         declare_queue,
+        bind_queue,
         unbind_queue,
         delete_queue,
         delete_exchange,

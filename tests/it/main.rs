@@ -2,11 +2,15 @@
 
 mod bad_input;
 mod brokers;
+mod copies;
 mod deploy;
 mod destinations;
 mod layout;
+mod load;
 mod main_job;
 mod outage;
 mod own;
+mod refusals;
+mod restart;
 mod signature;
 mod workload;

@@ -61,7 +61,10 @@ async fn is_ready(bridge: &Bridge) -> Result<()> {
 
 async fn copies_wait_for_the_broker<K: Kind, O: Outage<K>>(own: Result<Own<K>>) -> Result<()> {
     let mut own = own?;
-    let bridge = own.setup("patience: 30s")?.start().await?;
+    let bridge = own
+        .setup("sources: { callback: { webhook: { patience: 30s } } }\ndrain: { timeout: 45s }")?
+        .start()
+        .await?;
     let before = bridge.post(&notification(0), RECOVERY).await?;
     ensure!(before.status == 200, "{}", before.text());
 
@@ -105,7 +108,10 @@ async fn copies_wait_for_the_broker<K: Kind, O: Outage<K>>(own: Result<Own<K>>) 
 
 async fn what_no_broker_takes_is_kept<K: Kind>(own: Result<Own<K>>) -> Result<()> {
     let own = own?;
-    let bridge = own.setup("patience: 7s")?.start().await?;
+    let bridge = own
+        .setup("sources: { callback: { webhook: { patience: 7s } } }")?
+        .start()
+        .await?;
     own.broker.pause()?;
     let mut connection = send(&bridge, &notification(1)).await?;
     connection.silent_for(SILENCE).await?;

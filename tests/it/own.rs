@@ -60,12 +60,11 @@ impl<K: Kind> Own<K> {
         Ok(own)
     }
 
-    /// A bridge to this broker alone, with more settings of the webhook `callback`.
-    pub(crate) fn setup(&self, webhook: &str) -> Result<Setup> {
-        let sink = &self.sink;
+    /// A bridge to this broker alone, with more of a configuration.
+    pub(crate) fn setup(&self, more: &str) -> Result<Setup> {
         Setup::new(&format!(
-            "sinks: {{ events: {{ {sink} }} }}\n\
-             sources: {{ callback: {{ webhook: {{ {webhook} }} }} }}\n"
+            "sinks: {{ events: {{ {} }} }}\n{more}\n",
+            self.sink
         ))
     }
 

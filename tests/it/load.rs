@@ -1,0 +1,149 @@
+//! Many callers at once, each posting one notification after the other.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::timeout;
+use vodbridge_tests::bridge::WEBHOOK_PATH;
+use vodbridge_tests::http::{Connection, Response, post};
+
+/// Longer than the bridge leaves any request without an end.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+/// A notification by its number.
+pub(crate) type Body = fn(usize) -> Vec<u8>;
+
+/// Callers at work.
+pub(crate) struct Load {
+    shared: Arc<Shared>,
+    callers: JoinSet<Tally>,
+}
+
+struct Shared {
+    address: String,
+    body: Body,
+    next: AtomicUsize,
+    last: usize,
+    confirmed: watch::Sender<usize>,
+    stopping: watch::Sender<bool>,
+}
+
+/// What the callers were told.
+#[derive(Debug, Default)]
+pub(crate) struct Tally {
+    /// The numbers that were answered 200.
+    pub(crate) confirmed: BTreeSet<usize>,
+    /// Other answers.
+    pub(crate) refused: Vec<String>,
+    /// Connections that ended without an answer while the listener went on.
+    pub(crate) broken: Vec<String>,
+}
+
+impl Load {
+    /// Starts so many callers, who post the notifications 0 to `last` between them.
+    pub(crate) fn start(address: &str, callers: usize, last: usize, body: Body) -> Self {
+        let shared = Arc::new(Shared {
+            address: address.to_owned(),
+            body,
+            next: AtomicUsize::new(0),
+            last,
+            confirmed: watch::Sender::new(0),
+            stopping: watch::Sender::new(false),
+        });
+        let callers = (0..callers).map(|_| call(shared.clone())).collect();
+        Self { shared, callers }
+    }
+
+    /// Resolves when so many more notifications have been answered 200.
+    pub(crate) async fn confirms(&self, more: usize) -> Result<()> {
+        let mut confirmed = self.shared.confirmed.subscribe();
+        let goal = *confirmed.borrow() + more;
+        let reached = confirmed.wait_for(|count| *count >= goal);
+        timeout(PATIENCE, reached)
+            .await
+            .with_context(|| format!("not {more} more confirms"))??;
+        Ok(())
+    }
+
+    /// Lets every caller finish its request, and returns what they were told.
+    pub(crate) async fn stop(self) -> Tally {
+        self.shared.stopping.send_replace(true);
+        self.finish().await
+    }
+
+    /// Waits until all is posted, or the listener is gone.
+    pub(crate) async fn finish(self) -> Tally {
+        let mut all = Tally::default();
+        for tally in self.callers.join_all().await {
+            all.confirmed.extend(tally.confirmed);
+            all.refused.extend(tally.refused);
+            all.broken.extend(tally.broken);
+        }
+        all
+    }
+}
+
+async fn call(shared: Arc<Shared>) -> Tally {
+    let mut tally = Tally::default();
+    let mut connection = None;
+    while !*shared.stopping.borrow() {
+        let number = shared.next.fetch_add(1, Ordering::Relaxed);
+        if number > shared.last {
+            break;
+        }
+        let answer = request(&shared, &mut connection, number).await;
+        match answer {
+            Ok(answer) if answer.status == 200 => {
+                tally.confirmed.insert(number);
+                shared.confirmed.send_modify(|count| *count += 1);
+            }
+            Ok(answer) => tally
+                .refused
+                .push(format!("{} {}", answer.status, answer.text())),
+            Err(error) => {
+                connection = None;
+                if Connection::open(&shared.address).await.is_err() {
+                    break;
+                }
+                tally.broken.push(format!("{error:#}"));
+            }
+        }
+    }
+    tally
+}
+
+/// Posts on the caller's connection, which is made anew where the last answer closed it.
+async fn request(
+    shared: &Shared,
+    connection: &mut Option<Connection>,
+    number: usize,
+) -> Result<Response> {
+    let mut open = match connection.take() {
+        Some(open) => open,
+        None => Connection::open(&shared.address).await?,
+    };
+    open.send(&post(WEBHOOK_PATH, &(shared.body)(number)))
+        .await?;
+    let answer = open.response(PATIENCE).await?;
+    if answer.header("connection") != Some("close") {
+        *connection = Some(open);
+    }
+    Ok(answer)
+}
+
+impl Tally {
+    /// Holds the answers against what the broker has: nothing that was confirmed may be missing.
+    pub(crate) fn all_are_in(&self, found: &BTreeSet<usize>) -> Result<()> {
+        let missing: Vec<_> = self.confirmed.difference(found).take(10).collect();
+        ensure!(
+            missing.is_empty(),
+            "answered 200, and not on the broker: {missing:?}, …"
+        );
+        Ok(())
+    }
+}
