@@ -7,6 +7,7 @@ mod errors;
 mod layers;
 mod properties;
 mod secrets;
+mod shipped;
 mod topics;
 
 /// The smallest useful file.
