@@ -14,7 +14,7 @@ use super::errors::{Report, closest, instead_of};
 use super::tree::{KeyPath, Tree};
 
 /// Rounds at most; a file with so many mistakes is no configuration.
-const ROUNDS: usize = 2_000;
+const ROUNDS: usize = 500;
 const ADDRESS: &str = "IP:PORT, for example 127.0.0.1:9600";
 
 /// Reads the tree; what is taken from it has a finding. None: nothing of it could be read.
