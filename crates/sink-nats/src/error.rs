@@ -58,8 +58,13 @@ pub(crate) enum Failure {
     #[error("{0:?} is no subject that can be published to")]
     Subject(String),
     #[error("not stored under subject {subject:?}")]
-    NotStored { subject: String, source: AckError },
+    NotStored { subject: String, source: Refusal },
 }
+
+/// What the client says of a publish. Its text ends with its cause, so it names no source.
+#[derive(Debug, Error)]
+#[error("{0}")]
+pub(crate) struct Refusal(pub(crate) AckError);
 
 impl Failure {
     /// The code of the JetStream API, where the server gave one.
@@ -67,15 +72,19 @@ impl Failure {
         let Self::NotStored { source, .. } = self else {
             return None;
         };
-        let api = source.source()?.downcast_ref::<ApiError>()?;
+        let api = source.0.source()?.downcast_ref::<ApiError>()?;
         Some(api.error_code())
     }
 
     fn kind(&self) -> Option<PublishErrorKind> {
         match self {
-            Self::NotStored { source, .. } => Some(source.kind()),
+            Self::NotStored { source, .. } => Some(source.0.kind()),
             Self::NotConnected | Self::Subject(_) => None,
         }
+    }
+
+    pub(crate) fn is_timeout(&self) -> bool {
+        self.kind() == Some(PublishErrorKind::TimedOut)
     }
 
     /// What the operator can do.
@@ -126,8 +135,10 @@ mod tests {
     use super::*;
 
     fn not_stored(source: AckError) -> Failure {
-        let subject = "vod.x".into();
-        Failure::NotStored { subject, source }
+        Failure::NotStored {
+            subject: "vod.x".into(),
+            source: Refusal(source),
+        }
     }
 
     fn kind(kind: PublishErrorKind) -> Failure {

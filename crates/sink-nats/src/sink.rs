@@ -13,7 +13,7 @@ use vodbridge_core::{BoxError, Envelope, Health, PublishError, Sink};
 
 use crate::config::NatsConfig;
 use crate::connect::connect;
-use crate::error::{Failure, NatsConfigError};
+use crate::error::{Failure, NatsConfigError, Refusal};
 use crate::message::message;
 use crate::status::Status;
 use crate::subject::is_literal;
@@ -101,9 +101,9 @@ impl NatsSink {
         };
         match stored.await {
             Ok(_) => Ok(()),
-            Err(source) => Err(Failure::NotStored {
+            Err(error) => Err(Failure::NotStored {
                 subject: subject.to_string(),
-                source,
+                source: Refusal(error),
             }),
         }
     }

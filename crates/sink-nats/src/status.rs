@@ -79,7 +79,11 @@ impl Status {
 
     pub(crate) fn failed(&self, failure: &Failure) {
         if *self.connected.borrow() && !matches!(failure, Failure::NotConnected) {
-            self.refused.store(true, Ordering::Relaxed);
+            let known = self.refused.swap(true, Ordering::Relaxed);
+            if known && failure.is_timeout() {
+                // What is known says more: a denied publish, for one, is never answered.
+                return;
+            }
             let cause = std::error::Error::source(failure);
             let what = cause.map_or(failure.to_string(), |cause| format!("{failure}: {cause}"));
             // Not logged: whoever delivers says what became of the event.
@@ -148,6 +152,7 @@ mod tests {
     use async_nats::jetstream::context::{PublishError, PublishErrorKind};
 
     use super::*;
+    use crate::error::Refusal;
 
     fn problem(status: &Status) -> (State, String) {
         let health = status.health();
@@ -181,10 +186,11 @@ mod tests {
     #[tokio::test]
     async fn an_ack_ends_what_a_refusal_began() {
         let status = Status::new("nats://a:4222".into());
-        let failure = Failure::NotStored {
+        let refused = |kind| Failure::NotStored {
             subject: "vod.x".into(),
-            source: PublishError::new(PublishErrorKind::StreamNotFound),
+            source: Refusal(PublishError::new(kind)),
         };
+        let failure = refused(PublishErrorKind::StreamNotFound);
         status.failed(&failure);
         assert_eq!(
             problem(&status).0,
@@ -201,6 +207,8 @@ mod tests {
 
         let denied = "Permissions Violation for Publish to \"vod.x\"".to_owned();
         status.event(&Event::ServerError(ServerError::Other(denied)));
+        assert!(problem(&status).1.contains("allow the user to publish"));
+        status.failed(&refused(PublishErrorKind::TimedOut));
         assert!(problem(&status).1.contains("allow the user to publish"));
     }
 }

@@ -43,12 +43,16 @@ impl Topology for NatsSink {
             } else if !homeless.is_empty() {
                 inspection.findings.push(blocking(
                     format!("no stream that may store them takes {}", homeless.join(", ")),
-                    "add the subjects to the stream, or run `vodbridge provision` where there is none",
+                    "add the subjects to a stream; `vodbridge provision` creates the one that `stream` names",
                 ));
             }
             let limit = self.client.max_payload();
             let acks: Vec<String> = streams.iter().map(meaning).collect();
-            inspection.ack = format!("{}; messages up to {limit} bytes", acks.join("; "));
+            inspection.ack = if acks.is_empty() {
+                "no stream, no ack".into()
+            } else {
+                format!("{}; messages up to {limit} bytes", acks.join("; "))
+            };
             inspection.findings.extend(streams.iter().flat_map(findings));
             Ok(inspection)
         }
