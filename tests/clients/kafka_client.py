@@ -42,7 +42,7 @@ def list_topics(address, prefix=""):
     return sorted(partitions_of(AdminClient({"bootstrap.servers": address}), prefix))
 
 
-def publish(address, topic, bodies, key=None):
+def publish(address, topic, bodies, key=None, headers=None):
     producer = Producer({"bootstrap.servers": address, "message.timeout.ms": 20000})
     failures = []
 
@@ -51,7 +51,7 @@ def publish(address, topic, bodies, key=None):
             failures.append(error)
 
     for body in bodies:
-        producer.produce(topic, body.encode(), key, on_delivery=delivered)
+        producer.produce(topic, body.encode(), key, headers=headers, on_delivery=delivered)
     producer.flush()
     if failures:
         raise KafkaException(failures[0])

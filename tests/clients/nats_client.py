@@ -54,9 +54,9 @@ async def stream_info(stream, name):
 
 
 @in_session
-async def publish(stream, subject, bodies):
+async def publish(stream, subject, bodies, headers=None):
     for body in bodies:
-        await stream.publish(subject, body.encode())
+        await stream.publish(subject, body.encode(), headers=headers)
 
 
 @in_session

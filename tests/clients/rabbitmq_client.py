@@ -47,9 +47,9 @@ def count(channel, queue):
     yield channel.queue_declare(queue, passive=True).method.message_count
 
 
-def publish(channel, exchange, routing_key, bodies):
+def publish(channel, exchange, routing_key, bodies, content_type=None, headers=None):
     channel.confirm_delivery()
-    properties = pika.BasicProperties(delivery_mode=2)
+    properties = pika.BasicProperties(content_type, headers=headers, delivery_mode=2)
     for body in bodies:
         channel.basic_publish(exchange, routing_key, body.encode(), properties, mandatory=True)
 

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod brokers;
+mod clients;
 mod copies;
 mod deploy;
 mod destinations;
