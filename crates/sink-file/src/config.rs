@@ -17,6 +17,9 @@ pub struct FileConfig {
     /// A file that has grown past this many bytes is set aside as `TOPIC-<number>.ndjson`.
     #[serde(default = "default_rotate_bytes")]
     pub rotate_bytes: u64,
+    /// Says that a disk which is lost with the container, or memory, is good enough to confirm by.
+    #[serde(default)]
+    pub ephemeral: bool,
 }
 
 fn default_topic() -> Template {

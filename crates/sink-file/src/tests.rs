@@ -45,6 +45,7 @@ async fn envelopes_become_lines_of_the_file_of_their_topic() {
         directory: directory.clone(),
         topic: Template::parse("vod.{event_type}").unwrap(),
         rotate_bytes: MIB,
+        ephemeral: false,
     };
     let sink = FileSink::open("archive", &config).unwrap();
     sink.publish(&envelope(1)).await.unwrap();
@@ -235,6 +236,7 @@ async fn the_topology_says_what_an_ack_means() {
         directory: directory.path().to_owned(),
         topic: Template::parse("vod").unwrap(),
         rotate_bytes: MIB,
+        ephemeral: false,
     };
     let sink = FileSink::open("archive", &config).unwrap();
     let topics = ["vod".to_owned(), "a/b".to_owned()];

@@ -1,0 +1,140 @@
+//! `vodbridge run`.
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use futures_util::future::{FutureExt, join_all};
+use tokio::time::timeout;
+use tokio_util::sync::CancellationToken;
+use vodbridge_core::{Metrics, Sink};
+use vodbridge_sources::webhook::Listener;
+
+use super::{Files, block_on, version};
+use crate::admin::{self, Status};
+use crate::assemble::{self, OpenSink};
+use crate::config::{Config, Source};
+use crate::drain::{Running, Signals};
+use crate::logging;
+
+/// A balancer is told to send callbacks once each sink was reached, and after this at the latest.
+const READY_WITHIN: Duration = Duration::from_secs(10);
+
+pub(super) fn run(files: &Files) -> Result<ExitCode> {
+    let config = files.load()?;
+    logging::start(&config.log);
+    raise_open_files();
+    block_on(bridge(config))
+}
+
+/// The story of a bridge: open the sinks, bind the listeners, say what an ack means, be ready,
+/// and drain at a signal.
+async fn bridge(config: Config) -> Result<ExitCode> {
+    let signals = Signals::new()?;
+    let admin = admin::bind(config.admin.listen).await?;
+    let state = Arc::new(assemble::open_state(&config.state_directory)?);
+    let sinks = assemble::open_sinks(&config)?;
+    let ports: Vec<Arc<dyn Sink>> = sinks
+        .values()
+        .map(|sink| sink.broker.clone() as Arc<dyn Sink>)
+        .collect();
+    let metrics = Metrics::default();
+    let pipeline = assemble::pipeline(&config, ports.clone(), &state, &metrics)?;
+    let begin = CancellationToken::new();
+    let listeners = assemble::bind_webhooks(&config, &pipeline, &state, &metrics, &begin).await?;
+
+    let status = Arc::new(Status::new(
+        &metrics,
+        ports.clone(),
+        vec![state.clone()],
+        sources(&config),
+    ));
+    tokio::spawn(admin::serve(admin, status.clone()));
+    for sink in sinks.into_values() {
+        tokio::spawn(state_ack(sink, metrics.clone()));
+    }
+    tracing::info!(
+        version = version::VERSION, commit = version::COMMIT, admin = %config.admin.listen,
+        sources = ?config.sources.keys().collect::<Vec<_>>(), sinks = ?config.sinks.keys().collect::<Vec<_>>(),
+        "started"
+    );
+    tokio::spawn({
+        let status = status.clone();
+        async move {
+            // Late is no reason to refuse callbacks: a refused one is lost.
+            timeout(
+                READY_WITHIN,
+                join_all(ports.iter().map(|sink| sink.reached())),
+            )
+            .await
+            .ok();
+            status.set_ready(true);
+        }
+    });
+    let sources = join_all(listeners.into_iter().map(Listener::run)).boxed();
+    let running = Running {
+        begin,
+        status,
+        pipeline,
+        sources,
+        timeout: config.drain.timeout,
+    };
+    Ok(running.until_signal(signals).await)
+}
+
+/// What each source does, for `/healthz`.
+fn sources(config: &Config) -> BTreeMap<String, String> {
+    let doing = |Source::Webhook(webhook): &Source| {
+        format!(
+            "takes callbacks of application {} at http://{}{}",
+            webhook.sub_app_id, webhook.listen, webhook.path
+        )
+    };
+    config
+        .sources
+        .iter()
+        .map(|(name, source)| (name.clone(), doing(source)))
+        .collect()
+}
+
+/// Says once, when the broker has been reached, what its ack means and what is wrong with its
+/// topology.
+async fn state_ack(sink: OpenSink, metrics: Metrics) {
+    let OpenSink { broker, topics } = sink;
+    broker.reached().await;
+    match broker.inspect(&topics).await {
+        Ok(inspection) => {
+            metrics.ack_means(broker.name(), &inspection.ack);
+            tracing::info!(
+                sink = broker.name(),
+                ack = inspection.ack,
+                "what an ack of this sink means"
+            );
+            for finding in inspection.findings {
+                let (what, remedy) = (finding.what, finding.remedy);
+                tracing::warn!(
+                    sink = broker.name(),
+                    blocking = finding.blocking,
+                    remedy,
+                    "{what}"
+                );
+            }
+        }
+        Err(error) => tracing::warn!(
+            sink = broker.name(),
+            error = vodbridge_core::chain(&*error),
+            "the broker's topology could not be looked at; `vodbridge check --connect` tries again"
+        ),
+    }
+}
+
+/// Ten thousand connections need more than the customary 1,024 files.
+fn raise_open_files() {
+    const WANTED: u64 = 1 << 20;
+    match rlimit::increase_nofile_limit(WANTED) {
+        Ok(limit) => tracing::debug!(limit, "open files"),
+        Err(error) => tracing::warn!(%error, "the limit on open files cannot be raised"),
+    }
+}
