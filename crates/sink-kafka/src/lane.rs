@@ -1,4 +1,4 @@
-//! One of the sink's two producers, replaced when librdkafka gives it up.
+//! One of the sink's producers, replaced when librdkafka gives it up.
 
 use std::ops::Deref;
 use std::sync::{Arc, PoisonError, RwLock};
@@ -22,7 +22,7 @@ const MIN_LIFE: Duration = Duration::from_secs(1);
 pub(crate) struct Lane {
     config: ClientConfig,
     pub(crate) status: Arc<Status>,
-    /// None once closed. Held only for the moment of handing over a record, never across an await.
+    /// None before the start and once closed. Held only for the moment of handing over a record, never across an await.
     running: RwLock<Option<Running>>,
 }
 
@@ -43,14 +43,21 @@ impl Running {
 }
 
 impl Lane {
-    pub(crate) fn start(config: ClientConfig, status: Status) -> KafkaResult<Self> {
-        let status = Arc::new(status);
-        let running = Running::start(&config, &status)?;
-        Ok(Self {
+    pub(crate) fn new(config: ClientConfig, status: Status) -> Self {
+        Self {
             config,
-            status,
-            running: RwLock::new(Some(running)),
-        })
+            status: Arc::new(status),
+            running: RwLock::new(None),
+        }
+    }
+
+    /// Starts the producer, unless it runs already.
+    pub(crate) fn start(&self) -> KafkaResult<()> {
+        let mut running = self.running.write().unwrap_or_else(PoisonError::into_inner);
+        if running.is_none() {
+            *running = Some(Running::start(&self.config, &self.status)?);
+        }
+        Ok(())
     }
 
     /// Hands a record to librdkafka. The receiver fails where the producer ended without a report.

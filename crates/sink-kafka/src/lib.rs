@@ -17,3 +17,8 @@ pub use embedded::EmbeddedKafka;
 pub use error::DeliveryError;
 pub use options::{OptionError, validate_options};
 pub use sink::{KafkaConfigError, KafkaSink, Limits};
+
+/// The version of the librdkafka that is compiled in, for example `2.12.1`.
+pub fn librdkafka_version() -> String {
+    rdkafka::util::get_rdkafka_version().1
+}
