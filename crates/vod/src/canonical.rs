@@ -19,14 +19,13 @@ struct Member<'d> {
 impl<'d> Member<'d> {
     fn of(key: Value<'d>) -> Self {
         let name = key.string_bytes();
-        let mut start = [0; 8];
-        let length = name.len().min(8);
-        start[..length].copy_from_slice(&name[..length]);
-        Self {
-            start: u64::from_be_bytes(start),
-            name,
-            key,
-        }
+        let start = match name.first_chunk() {
+            Some(eight) => u64::from_be_bytes(*eight),
+            None => (0..8).fold(0, |start, at| {
+                start << 8 | u64::from(name.get(at).copied().unwrap_or(0))
+            }),
+        };
+        Self { start, name, key }
     }
 }
 

@@ -142,7 +142,9 @@ static TABLE: LazyLock<Table> = LazyLock::new(|| {
     }
 });
 
-/// A row as the data file has it. Its paths start with the name of the payload field.
+/// A row of `event-types.json`: each payload field of `EventContent` in the vendor's API of
+/// 2018-07-17, with where its facts are. Paths start with the name of the payload field; `[]` is
+/// an array, `*` a field whose name depends on the sub-task.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 struct Documented {

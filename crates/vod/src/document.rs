@@ -233,13 +233,20 @@ impl<'d> Value<'d> {
             return;
         }
         let text = document.text.as_bytes();
-        let mut end = self.token().start as usize;
-        for token in &document.tokens[self.at..=self.last()] {
-            let start = token.start as usize;
-            let separator = text[end..start].iter().find(|b| matches!(b, b',' | b':'));
-            out.extend(separator);
-            end = token.end();
-            out.extend_from_slice(&text[start..end]);
+        let is_separator = |byte: &u8| matches!(byte, b',' | b':');
+        let tokens = &document.tokens[self.at..=self.last()];
+        for pair in tokens.windows(2) {
+            let (end, next) = (pair[0].end(), pair[1].start as usize);
+            // The separator mostly stands right behind its token and is copied with it.
+            if is_separator(&text[end]) {
+                out.extend_from_slice(&text[pair[0].start as usize..=end]);
+            } else {
+                out.extend_from_slice(&text[pair[0].start as usize..end]);
+                out.extend(text[end..next].iter().find(|byte| is_separator(byte)));
+            }
+        }
+        if let Some(last) = tokens.last() {
+            out.extend_from_slice(&text[last.start as usize..last.end()]);
         }
     }
 }

@@ -51,6 +51,12 @@ impl Identity {
     }
 }
 
+/// An id for what never became an event: 64 hex digits of SHA-256 over the bytes, the same for
+/// every copy of a body that cannot be read.
+pub fn raw_id(body: &[u8]) -> String {
+    hex(&Sha256::digest(body))
+}
+
 fn hex(bytes: &[u8]) -> String {
     const DIGITS: &[u8; 16] = b"0123456789abcdef";
     let mut text = String::with_capacity(bytes.len() * 2);

@@ -26,7 +26,6 @@ mod identity;
 mod normalize;
 mod notification;
 mod paths;
-mod raw;
 mod scanner;
 mod shape;
 pub mod signature;
@@ -34,7 +33,7 @@ mod unescape;
 mod v2;
 
 pub use catalogue::Catalogue;
+pub use identity::raw_id;
 pub use normalize::{Normalized, Normalizer, Via};
 pub use notification::{Notification, Unparsable};
-pub use raw::raw_id;
 pub use shape::Unrecognised;

@@ -73,11 +73,9 @@ impl<'a> Notification<'a> {
 
     /// The receipt of a pulled event: `EventHandle`.
     pub fn handle(&self) -> Option<Cow<'_, str>> {
-        let mut members = self.root().members();
-        members.find_map(|(key, value)| {
-            let text = value.text().filter(|text| !text.is_empty());
-            text.filter(|_| key.reads("EventHandle"))
-        })
+        let members = self.root().members();
+        let mut handles = members.filter(|(key, _)| key.reads("EventHandle"));
+        handles.find_map(|(_, value)| value.text().filter(|text| !text.is_empty()))
     }
 
     pub(crate) fn root(&self) -> Value<'_> {

@@ -93,7 +93,10 @@ impl<'n> Members<'n> {
         // A key is a string, so it has a text.
         let name = key.text().unwrap_or_default();
         let row = EventType::with_field(&name);
-        self.repeated |= row.is_some() && self.beside.iter().any(|b| b.name == name);
+        // Looked for until found once: a hostile body cannot make this quadratic.
+        if row.is_some() && !self.repeated {
+            self.repeated = self.beside.iter().any(|b| b.name == name);
+        }
         self.beside.push(Beside {
             key,
             name,

@@ -1,4 +1,5 @@
 //! Identity, topics and the edge, seen from outside.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::time::SystemTime;

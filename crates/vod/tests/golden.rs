@@ -1,4 +1,5 @@
 //! What becomes of every notification in `notifications/`, compared with `golden/`.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,5 @@
 //! What holds for every notification, not only for those that somebody thought of.
+#![allow(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
