@@ -55,6 +55,8 @@ pub enum NatsConfigError {
 pub(crate) enum Failure {
     #[error("not connected to a NATS server")]
     NotConnected,
+    #[error("the NATS server is about to stop")]
+    Stopping(#[source] Refusal),
     #[error("{0:?} is no subject that can be published to")]
     Subject(String),
     #[error("not stored under subject {subject:?}")]
@@ -79,7 +81,7 @@ impl Failure {
     fn kind(&self) -> Option<PublishErrorKind> {
         match self {
             Self::NotStored { source, .. } => Some(source.0.kind()),
-            Self::NotConnected | Self::Subject(_) => None,
+            Self::NotConnected | Self::Stopping(_) | Self::Subject(_) => None,
         }
     }
 
@@ -153,8 +155,11 @@ mod tests {
 
     #[test]
     fn the_unknown_is_transient() {
+        let no_stream = AckError::new(PublishErrorKind::StreamNotFound);
+        let stopping = Failure::Stopping(Refusal(no_stream));
         for (failure, class) in [
             (Failure::NotConnected, "transient"),
+            (stopping, "transient"),
             (Failure::Subject("a b".into()), "permanent"),
             (kind(PublishErrorKind::StreamNotFound), "unroutable"),
             (kind(PublishErrorKind::MaxPayloadExceeded), "permanent"),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
+use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::jetstream::{Context, ContextBuilder};
 use async_nats::{Client, Subject};
 use futures_util::FutureExt;
@@ -99,13 +100,17 @@ impl NatsSink {
             // A duplicate is stored already, which is what was asked for.
             ack.await
         };
-        match stored.await {
-            Ok(_) => Ok(()),
-            Err(error) => Err(Failure::NotStored {
-                subject: subject.to_string(),
-                source: Refusal(error),
-            }),
+        let refusal = match stored.await {
+            Ok(_) => return Ok(()),
+            Err(error) => Refusal(error),
+        };
+        if refusal.0.kind() == PublishErrorKind::StreamNotFound && self.status.is_stopping() {
+            return Err(Failure::Stopping(refusal));
         }
+        Err(Failure::NotStored {
+            subject: subject.to_string(),
+            source: refusal,
+        })
     }
 }
 

@@ -15,6 +15,8 @@ pub(crate) struct Status {
     reached: watch::Sender<bool>,
     /// A publish failed while connected, and none was acked since.
     refused: AtomicBool,
+    /// The server that this is connected to has begun to stop.
+    stopping: AtomicBool,
 }
 
 impl Status {
@@ -25,6 +27,7 @@ impl Status {
             connected: watch::Sender::new(false),
             reached: watch::Sender::new(false),
             refused: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
         }
     }
 
@@ -46,29 +49,46 @@ impl Status {
         match event {
             Event::Connected => {
                 self.refused.store(false, Ordering::Relaxed);
+                self.stopping.store(false, Ordering::Relaxed);
                 self.up();
                 self.connected.send_replace(true);
                 self.reached.send_replace(true);
             }
-            Event::Disconnected | Event::Closed | Event::Draining => {
+            Event::Disconnected => {
                 self.connected.send_replace(false);
+                let what = format!("disconnected from {}", self.servers);
                 self.down(
-                    "disconnected",
+                    &what,
                     "start the server or mend the network; reconnecting by itself",
                 );
             }
-            Event::LameDuckMode => self.degraded(
-                "the server is about to stop (lame duck mode)",
-                "nothing, if another server takes over; reconnecting by itself",
-            ),
-            Event::ServerError(error) => self.degraded(&error.to_string(), server_remedy(error)),
+            // As `close` asked for.
+            Event::Draining | Event::Closed => {
+                self.connected.send_replace(false);
+            }
+            Event::LameDuckMode => {
+                self.stopping.store(true, Ordering::Relaxed);
+                self.degraded(
+                    "the server is about to stop (lame duck mode)",
+                    "nothing, if another server takes over; reconnecting by itself",
+                );
+            }
+            Event::ServerError(error) => {
+                self.refused.store(true, Ordering::Relaxed);
+                self.degraded(&error.to_string(), server_remedy(error));
+            }
             // Said of each attempt to connect that failed.
             Event::ClientError(error) => {
                 let what = format!("cannot connect to {}: {error}", self.servers);
-                self.down(&what, connect_remedy(error));
+                self.down(&what, connect_remedy(error, &self.servers));
             }
             Event::SlowConsumer(_) => {}
         }
+    }
+
+    /// Whether the server has begun to stop: it stops JetStream first, and then finds no stream.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Relaxed)
     }
 
     pub(crate) fn acked(&self) {
@@ -78,7 +98,9 @@ impl Status {
     }
 
     pub(crate) fn failed(&self, failure: &Failure) {
-        if *self.connected.borrow() && !matches!(failure, Failure::NotConnected) {
+        if *self.connected.borrow()
+            && !matches!(failure, Failure::NotConnected | Failure::Stopping(_))
+        {
             let known = self.refused.swap(true, Ordering::Relaxed);
             if known && failure.is_timeout() {
                 // What is known says more: a denied publish, for one, is never answered.
@@ -99,7 +121,6 @@ impl Status {
     }
 
     fn degraded(&self, what: &str, remedy: &str) {
-        self.refused.store(true, Ordering::Relaxed);
         if self.health.get().state != State::Down && self.health.degraded(what, remedy) {
             tracing::warn!("{what}; {remedy}");
         }
@@ -134,12 +155,13 @@ fn server_remedy(error: &ServerError) -> &'static str {
 
 const AUTHENTICATION: &str = "set `user` and `password`, `token`, `nkey_seed` or `credentials_file` to what the server takes";
 
-fn connect_remedy(error: &ClientError) -> &'static str {
+/// The client tells the kind of an error only; a refused certificate is an "IO error" to it.
+fn connect_remedy(error: &ClientError, servers: &str) -> &'static str {
     let text = error.to_string().to_lowercase();
     if text.contains("authorization") || text.contains("nonce") {
         AUTHENTICATION
-    } else if text.contains("tls") {
-        "compare the server's certificate and its CA with this system's; is the port a TLS port"
+    } else if text.contains("tls") || servers.contains("tls://") {
+        "start the server, or correct `servers`; compare its certificate with the CAs of this system"
     } else if text.contains("dns") {
         "correct the host names under `servers`"
     } else {
@@ -177,7 +199,9 @@ mod tests {
         status.reached().await;
         assert_eq!(problem(&status), (State::Up, String::new()));
         status.event(&Event::LameDuckMode);
+        status.acked();
         assert_eq!(problem(&status).0, State::Degraded);
+        assert!(status.is_stopping());
         status.event(&Event::Disconnected);
         assert_eq!(problem(&status).0, State::Down);
         status.reached().await;
