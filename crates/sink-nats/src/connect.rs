@@ -29,6 +29,9 @@ pub(crate) fn connect(
     if !is_literal(&config.subject.fill(|_| "label")) {
         return Err(NatsConfigError::Subject(config.subject.to_string()));
     }
+    if let Some(stream) = config.stream.as_ref().filter(|name| !is_stream_name(name)) {
+        return Err(NatsConfigError::Stream(stream.clone()));
+    }
     let servers = servers(&config.servers)?;
     authenticated(config)?
         .name(format!("vodbridge {name}"))
@@ -47,6 +50,11 @@ pub(crate) fn connect(
         .now_or_never()
         .unwrap_or_else(|| Err(io::Error::from(io::ErrorKind::WouldBlock).into()))
         .map_err(|error| NatsConfigError::Client(io::Error::other(error)))
+}
+
+/// <https://docs.nats.io/running-a-nats-service/nats_admin/jetstream_admin/naming>
+fn is_stream_name(name: &str) -> bool {
+    is_literal(name) && !name.contains(['.', '/', '\\'])
 }
 
 /// 0, 2, 4, … ms after the first, second, … attempt, up to a second.
@@ -162,6 +170,11 @@ mod tests {
         let mut missing = config(&["nats://host"]);
         missing.credentials_file = Some("/none/such.creds".into());
         assert!(refused(&missing).contains("/none/such.creds"));
+        for stream in ["", "a b", "a.b", "a/b", ">"] {
+            let mut odd = config(&["nats://host"]);
+            odd.stream = Some(stream.into());
+            assert!(refused(&odd).contains("no stream name"));
+        }
         let mut dots = config(&["nats://host"]);
         dots.subject = vodbridge_core::Template::parse("vod..{event_type}").unwrap();
         assert!(refused(&dots).contains("empty token"));

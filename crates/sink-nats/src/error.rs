@@ -45,6 +45,9 @@ pub enum NatsConfigError {
     /// The template gives no subject.
     #[error("subject {0:?} has an empty token: put something before, between and after its dots")]
     Subject(String),
+    /// The stream cannot be one's name.
+    #[error("stream {0:?} is no stream name: use letters, digits, `_` and `-`")]
+    Stream(String),
     /// The client did not take the options.
     #[error("the NATS client cannot be started")]
     Client(#[source] io::Error),

@@ -155,3 +155,6 @@ impl Sink for NatsSink {
         .boxed()
     }
 }
+
+#[cfg(test)]
+mod tests;
