@@ -29,6 +29,7 @@ mod paths;
 mod scanner;
 mod shape;
 pub mod signature;
+mod trace;
 mod unescape;
 mod v2;
 
@@ -37,3 +38,4 @@ pub use identity::raw_id;
 pub use normalize::{Normalized, Normalizer, Via};
 pub use notification::{Notification, Unparsable};
 pub use shape::Unrecognised;
+pub use trace::TraceContext;

@@ -11,6 +11,7 @@ use crate::document::Value;
 use crate::facts::Facts;
 use crate::identity::Identity;
 use crate::shape::{self, Format, Shape, Unrecognised};
+use crate::trace::TraceContext;
 use crate::{Notification, canonical, v2};
 
 /// How notifications come: the extension `vodsource`.
@@ -95,6 +96,7 @@ impl Normalizer {
             facts,
             identity,
             received,
+            trace: None,
         })
     }
 }
@@ -109,6 +111,7 @@ pub struct Normalized<'n> {
     facts: Facts<'n>,
     identity: Identity,
     received: SystemTime,
+    trace: Option<TraceContext>,
 }
 
 /// What becomes the data of the event.
@@ -150,6 +153,11 @@ impl Normalized<'_> {
             _ => self.shape.row.is_some_and(|row| row.once),
         };
         !once && self.facts.task.is_none()
+    }
+
+    /// Puts the trace of the request that brought it into the event.
+    pub fn with_trace(self, trace: Option<TraceContext>) -> Self {
+        Self { trace, ..self }
     }
 
     /// SHA-256 of the content without the occurrence: the same for every copy of a notification,
@@ -231,6 +239,15 @@ impl Normalized<'_> {
             ("vodfileid", facts.files.clone().into()),
             ("vodextra", self.extra().into()),
         ];
+        if let Some(trace) = &self.trace {
+            extensions.push(("traceparent", trace.parent.clone().into()));
+            extensions.extend(
+                trace
+                    .state
+                    .clone()
+                    .map(|state| ("tracestate", state.into())),
+            );
+        }
         // CloudEvents has no empty attributes.
         extensions.retain(|(_, value)| !value.is_empty());
         extensions

@@ -11,7 +11,7 @@ use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use vodbridge_core::{Content, DeadLetter, Ended, Envelope, Intake, Patience, Reason, Sink, chain};
 use vodbridge_vod::signature::callback::{CallbackKeys, SignatureError, Tolerance};
-use vodbridge_vod::{Catalogue, Normalizer, Notification, Via, raw_id};
+use vodbridge_vod::{Catalogue, Normalizer, Notification, TraceContext, Via, raw_id};
 
 use super::WebhookConfig;
 use super::body::{ByteBudget, HeldBody};
@@ -164,6 +164,7 @@ impl Endpoint {
             self.occurrences
                 .enter(normalized.fingerprint(), &received.caller)
         });
+        let normalized = normalized.with_trace(trace(&received.headers));
         Recognised::Event(normalized.into_envelope(occurrence.as_deref()))
     }
 
@@ -252,6 +253,12 @@ impl Endpoint {
             "no sink took the event within its patience; if kept, it is in the undelivered file of the state directory"
         );
     }
+}
+
+/// The trace that a proxy in front may have begun.
+fn trace(headers: &HeaderMap) -> Option<TraceContext> {
+    let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
+    TraceContext::new(header("traceparent")?, header("tracestate"))
 }
 
 /// The headers of a dead letter: none that could hold a secret.
