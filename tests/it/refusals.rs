@@ -27,11 +27,22 @@ fn is_bad(number: usize) -> bool {
 }
 
 fn bad(number: usize) -> Vec<u8> {
-    let filling = "x".repeat(2_000);
+    let filling = noise(number);
     format!(
         r#"{{"EventType":"PullComplete","PullCompleteEvent":{{"TaskId":"t","FileId":"{number}","FileUrl":"{filling}"}}}}"#
     )
     .into_bytes()
+}
+
+/// Four kilobytes that no compression brings below one.
+fn noise(seed: usize) -> String {
+    let mut state = seed as u64;
+    let mut word = || {
+        state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        format!("{:016x}", mixed ^ (mixed >> 27))
+    };
+    (0..256).map(|_| word()).collect()
 }
 
 async fn no_success_is_false<K: Kind>(own: Own<K>, reason: &str) -> Result<()> {
