@@ -1,14 +1,15 @@
 //! A file can be deleted twice, and the cloud tells it in the same words; it also tells one
-//! happening three times if it hears nothing.
+//! happening three times if it hears nothing. No broker is to have it twice for that.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use vodbridge_tests::bridge::WEBHOOK_PATH;
+use vodbridge_tests::bridge::{Bridge, WEBHOOK_PATH};
+use vodbridge_tests::brokers::{Broker, Kind};
 use vodbridge_tests::http::{Connection, post};
 
-use crate::own::own_nats;
+use crate::own::{own_kafka, own_nats};
 
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -31,12 +32,12 @@ async fn what_happens_twice_arrives_twice() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn three_copies_of_one_happening_arrive_as_one() -> Result<()> {
-    let own = own_nats().await?;
-    let more = "sources: { callback: { webhook: { patience: 30s } } }\ndrain: { timeout: 45s }";
-    let bridge = own.setup(more)?.start().await?;
-    own.broker.pause()?;
+const PATIENT: &str =
+    "sources: { callback: { webhook: { patience: 30s } } }\ndrain: { timeout: 45s }";
+
+/// Sends three copies, the first two of which the cloud gives up on, lets `broker` go on while
+/// the third waits, and returns the id that it is answered with.
+async fn third_copy_is_answered<K: Kind>(bridge: &Bridge, broker: &Broker<K>) -> Result<String> {
     for copy in ["first", "second"] {
         let mut connection = Connection::open(bridge.webhook()).await?;
         connection.send(&post(WEBHOOK_PATH, DELETED)).await?;
@@ -52,11 +53,37 @@ async fn three_copies_of_one_happening_arrive_as_one() -> Result<()> {
         .silent_for(Duration::from_millis(500))
         .await
         .context("third")?;
-    own.broker.resume()?;
+    broker.resume()?;
     let answer = third.response(PATIENCE).await?;
     ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
-    let id = answer.json()?["id"].as_str().context("no id")?.to_owned();
+    Ok(answer.json()?["id"].as_str().context("no id")?.to_owned())
+}
+
+#[tokio::test]
+async fn three_copies_of_one_happening_arrive_as_one() -> Result<()> {
+    let own = own_nats().await?;
+    let bridge = own.setup(PATIENT)?.start().await?;
+    own.broker.pause()?;
+    let id = third_copy_is_answered(&bridge, &own.broker).await?;
     let ids: BTreeSet<String> = own.ids(Duration::ZERO).await?.into_iter().collect();
     assert_eq!(ids, BTreeSet::from([id]));
+    Ok(())
+}
+
+/// Kafka is up and keeps whatever it gets; NATS is away.
+#[tokio::test]
+async fn copies_reach_the_healthy_sink_once() -> Result<()> {
+    let (healthy, away) = tokio::join!(own_kafka(), own_nats());
+    let (healthy, away) = (healthy?, away?);
+    let both = format!(
+        "{PATIENT}\ndead_letter: {{ sink: events }}\nroutes: {{ all: {{ to: {{ events: {{}}, other: {{}} }} }} }}"
+    );
+    let setup = healthy.setup_with(&format!("other: {{ {} }}", away.sink), &both)?;
+    let bridge = setup.start().await?;
+    away.broker.pause()?;
+    let id = third_copy_is_answered(&bridge, &away.broker).await?;
+    assert_eq!(healthy.ids(Duration::ZERO).await?, [id.as_str()]);
+    let found: BTreeSet<String> = away.ids(Duration::ZERO).await?.into_iter().collect();
+    assert_eq!(found, BTreeSet::from([id]));
     Ok(())
 }

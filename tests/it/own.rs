@@ -62,10 +62,13 @@ impl<K: Kind> Own<K> {
 
     /// A bridge to this broker alone, with more of a configuration.
     pub(crate) fn setup(&self, more: &str) -> Result<Setup> {
-        Setup::new(&format!(
-            "sinks: {{ events: {{ {} }} }}\n{more}\n",
-            self.sink
-        ))
+        self.setup_with("", more)
+    }
+
+    /// The same with another sink beside it.
+    pub(crate) fn setup_with(&self, other: &str, more: &str) -> Result<Setup> {
+        let sinks = format!("events: {{ {} }}, {other}", self.sink);
+        Setup::new(&format!("sinks: {{ {sinks} }}\n{more}\n"))
     }
 
     /// The ids of the events on the broker, once there is one.

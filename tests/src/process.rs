@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, kill_process, waitid};
 use tokio::sync::{oneshot, watch};
 
 /// A running child, in a process group of its own, its output in a log file. Dropping it kills it.
@@ -81,12 +81,15 @@ impl Process {
         self.signal(Signal::KILL)
     }
 
-    /// Freezes it (SIGSTOP): its sockets stay open and answer nothing.
+    /// Freezes it (SIGSTOP) and waits until it is frozen: its sockets stay open and answer nothing.
     ///
     /// # Errors
     /// Where it has ended.
     pub fn pause(&self) -> Result<()> {
-        self.signal(Signal::STOP)
+        self.signal(Signal::STOP)?;
+        // The signal goes to one thread; until that gets a processor, the others go on.
+        waitid(WaitId::Pid(self.pid), WaitIdOptions::STOPPED)?;
+        Ok(())
     }
 
     /// Lets a frozen process go on (SIGCONT).
@@ -198,7 +201,8 @@ mod tests {
         let (process, _directory) = shell("exec sleep 1000").await;
         process.pause().unwrap();
         let alive = Path::new("/proc").join(process.id().to_string());
-        assert!(alive.exists());
+        let status = std::fs::read_to_string(alive.join("status")).unwrap();
+        assert!(status.contains("State:\tT (stopped)"), "{status}");
         drop(process);
         assert!(!alive.exists());
     }
