@@ -165,14 +165,15 @@ async fn set_up(url: &str, exchange: &str) {
 
 /// How often each id is in the queues, which are deleted with the exchange.
 async fn tear_down(url: &str, exchange: &str) -> HashMap<u64, u64> {
-    let channel = channel(url).await;
     let mut stored = HashMap::new();
     for kind in &KINDS[..2] {
         let queue = format!("{exchange}.{kind}");
-        read(&channel, &queue, &mut stored).await;
+        read(&channel(url).await, &queue, &mut stored).await;
+        let channel = channel(url).await;
         let deleted = channel.queue_delete(queue.into(), QueueDeleteOptions::default());
         deleted.await.unwrap();
     }
+    let channel = channel(url).await;
     let deleted = channel.exchange_delete(exchange.into(), ExchangeDeleteOptions::default());
     deleted.await.unwrap();
     stored

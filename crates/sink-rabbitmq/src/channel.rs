@@ -8,14 +8,14 @@ use futures_util::StreamExt;
 use lapin::types::ShortString;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
-use tracing::warn;
 use vodbridge_core::PublishError;
 
 use crate::confirms::{Confirms, Resolved, Ticket};
-use crate::connection::{Link, Session};
+use crate::connection::Link;
 use crate::error::Failure;
 use crate::flight::Flight;
 use crate::message::Message;
+use crate::session::Session;
 
 /// A connection that holds open publishes and confirmed none for so long is replaced, unless
 /// the broker said that it blocks.
@@ -45,7 +45,6 @@ impl Job {
 
 /// Owns one channel of whatever session there is.
 pub(crate) struct ChannelOwner {
-    name: String,
     exchange: ShortString,
     /// Which of a session's channels.
     index: usize,
@@ -63,7 +62,6 @@ pub(crate) struct ChannelOwner {
 
 impl ChannelOwner {
     pub(crate) fn new(
-        name: &str,
         exchange: ShortString,
         index: usize,
         window: usize,
@@ -71,7 +69,6 @@ impl ChannelOwner {
         links: watch::Receiver<Link>,
     ) -> Self {
         Self {
-            name: name.to_owned(),
             exchange,
             index,
             window,
@@ -118,8 +115,8 @@ impl ChannelOwner {
     fn settle(&mut self, round: &mut Vec<Resolved>) {
         self.flight.drain(round);
         self.progress = Instant::now();
-        if !self.confirms.settle(round, self.flight.len()) {
-            self.give_up();
+        if let Err(reason) = self.confirms.settle(round, self.flight.len()) {
+            self.give_up(&reason);
         }
     }
 
@@ -143,7 +140,7 @@ impl ChannelOwner {
     /// Hands on what waits, as far as the link allows.
     fn send(&mut self) {
         match &self.link {
-            Link::Up(session) if !self.waiting.is_empty() && !session.failed.is_cancelled() => {
+            Link::Up(session) if !self.waiting.is_empty() && !session.has_failed() => {
                 self.publish(session.clone());
             }
             Link::NoExchange => {
@@ -185,17 +182,16 @@ impl ChannelOwner {
         let hangs = self.flight.len() > 0 && self.progress.elapsed() > STALL;
         if hangs && matches!(self.link, Link::Up(_)) {
             let open = self.flight.len();
-            warn!(
-                sink = self.name,
-                open, "the broker confirmed nothing for {STALL:?}: connecting anew"
-            );
-            self.give_up();
+            self.give_up(&format!(
+                "the broker confirmed none of {open} publishes for {} s",
+                STALL.as_secs()
+            ));
         }
     }
 
-    fn give_up(&self) {
+    fn give_up(&self, reason: &str) {
         if let Some(session) = self.link.session() {
-            session.failed.cancel();
+            session.fail(reason);
         }
     }
 }

@@ -80,16 +80,16 @@ pub(crate) struct Confirms {
 }
 
 impl Confirms {
-    /// Gives every verdict that `round` allows; `open` publishes have no confirm yet. False: the
-    /// channel is of no more use.
-    pub(crate) fn settle(&mut self, round: &mut Vec<Resolved>, open: usize) -> bool {
-        let (mut failed, mut unmarked, mut queue_was_empty) = (false, false, false);
+    /// Gives every verdict that `round` allows; `open` publishes have no confirm yet. An error
+    /// says why the channel is of no more use.
+    pub(crate) fn settle(&mut self, round: &mut Vec<Resolved>, open: usize) -> Result<(), String> {
+        let (mut failed, mut unmarked, mut queue_was_empty) = (None, false, false);
         for Resolved {
             answer, attached, ..
         } in round.iter()
         {
             match (answer, attached) {
-                (Answer::Failed(_), _) => failed = true,
+                (Answer::Failed(error), _) => failed = Some(error.to_string()),
                 (_, None) => queue_was_empty = true,
                 (_, Some(Returned { mark: None, .. })) => unmarked = true,
                 (
@@ -103,8 +103,8 @@ impl Confirms {
                 }
             }
         }
-        let usable = !failed && !unmarked;
-        let nothing_open = open == 0 && !failed;
+        let usable = failed.is_none() && !unmarked;
+        let nothing_open = open == 0 && failed.is_none();
         for ticket in std::mem::take(&mut self.held) {
             let certain = !unmarked && (queue_was_empty || nothing_open);
             self.acked(ticket, certain, usable);
@@ -125,7 +125,11 @@ impl Confirms {
                 Answer::Failed(error) => self.refused(ticket, Failure::Client(error), alone),
             }
         }
-        usable
+        match failed {
+            Some(error) => Err(error),
+            None if unmarked => Err("the broker returned a message without its mark".into()),
+            None => Ok(()),
+        }
     }
 
     fn acked(&mut self, ticket: Ticket, certain: bool, usable: bool) {
@@ -196,7 +200,7 @@ mod tests {
     fn a_return_belongs_to_its_mark_and_not_to_the_confirm_it_came_with() {
         let mut confirms = Confirms::default();
         let ((good, mut good_verdict), (bad, mut bad_verdict)) = (ack(1, Some(2)), ack(2, None));
-        assert!(confirms.settle(&mut vec![bad, good], 0));
+        assert_eq!(Ok(()), confirms.settle(&mut vec![bad, good], 0));
         assert_eq!(
             (word(&mut good_verdict), word(&mut bad_verdict)),
             ("acked", "unroutable")
@@ -207,10 +211,10 @@ mod tests {
     fn an_ack_with_another_return_attached_waits_for_a_later_empty_confirm() {
         let mut confirms = Confirms::default();
         let (first, mut verdict) = ack(1, Some(2));
-        assert!(confirms.settle(&mut vec![first], 2));
+        assert_eq!(Ok(()), confirms.settle(&mut vec![first], 2));
         assert_eq!(word(&mut verdict), "held");
         let (bad, mut bad_verdict) = ack(2, None);
-        assert!(confirms.settle(&mut vec![bad], 1));
+        assert_eq!(Ok(()), confirms.settle(&mut vec![bad], 1));
         assert_eq!(
             (word(&mut verdict), word(&mut bad_verdict)),
             ("acked", "unroutable")
@@ -221,9 +225,9 @@ mod tests {
     fn a_held_ack_whose_own_return_comes_later_is_no_ack() {
         let mut confirms = Confirms::default();
         let (first, mut verdict) = ack(1, Some(2));
-        assert!(confirms.settle(&mut vec![first], 1));
+        assert_eq!(Ok(()), confirms.settle(&mut vec![first], 1));
         let (second, mut second_verdict) = ack(2, Some(1));
-        assert!(confirms.settle(&mut vec![second], 0));
+        assert_eq!(Ok(()), confirms.settle(&mut vec![second], 0));
         assert_eq!(
             (word(&mut verdict), word(&mut second_verdict)),
             ("unroutable", "unroutable")
@@ -234,10 +238,10 @@ mod tests {
     fn a_held_ack_is_given_up_with_its_channel() {
         let mut confirms = Confirms::default();
         let (first, mut verdict) = ack(1, Some(2));
-        confirms.settle(&mut vec![first], 1);
+        assert_eq!(Ok(()), confirms.settle(&mut vec![first], 1));
         let lost = Answer::Failed(ErrorKind::MissingHeartbeatError.into());
         let (second, mut second_verdict) = resolved(3, lost, None);
-        assert!(!confirms.settle(&mut vec![second], 0));
+        assert!(confirms.settle(&mut vec![second], 0).is_err());
         assert_eq!(
             (word(&mut verdict), word(&mut second_verdict)),
             ("transient", "transient")
@@ -249,7 +253,7 @@ mod tests {
         let mut confirms = Confirms::default();
         let ((first, mut verdict), (second, mut second_verdict)) =
             (ack(1, None), resolved(2, Answer::Ack, Some(None)));
-        assert!(!confirms.settle(&mut vec![first, second], 0));
+        assert!(confirms.settle(&mut vec![first, second], 0).is_err());
         assert_eq!(
             (word(&mut verdict), word(&mut second_verdict)),
             ("transient", "transient")
@@ -263,7 +267,7 @@ mod tests {
             resolved(1, Answer::Nack, Some(Some(2))),
             resolved(2, Answer::Nack, None),
         );
-        assert!(confirms.settle(&mut vec![full, bad], 5));
+        assert_eq!(Ok(()), confirms.settle(&mut vec![full, bad], 5));
         assert_eq!(
             (word(&mut full_verdict), word(&mut bad_verdict)),
             ("transient", "unroutable")

@@ -12,6 +12,7 @@ mod connection;
 mod error;
 mod flight;
 mod message;
+mod session;
 mod sink;
 mod topology;
 

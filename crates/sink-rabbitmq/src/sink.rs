@@ -15,9 +15,10 @@ use tokio_util::task::TaskTracker;
 use vodbridge_core::{BoxError, Envelope, Health, HealthCell, PublishError, Sink};
 
 use crate::channel::{ChannelOwner, Job};
-use crate::connection::{Connector, Link, address, parse};
+use crate::connection::{Connector, Link};
 use crate::error::{Failure, Sent, classify};
 use crate::message::Message;
+use crate::session::{address, parse};
 use crate::{RabbitMqConfig, RabbitMqConfigError};
 
 /// Longer than a hung connection takes to be noticed and replaced.
@@ -74,7 +75,7 @@ impl RabbitMqSink {
             .map(|index| {
                 let (sender, jobs) = mpsc::channel(window);
                 let (exchange, links) = (exchange.clone(), links.clone());
-                tasks.spawn(ChannelOwner::new(name, exchange, index, window, jobs, links).run());
+                tasks.spawn(ChannelOwner::new(exchange, index, window, jobs, links).run());
                 sender
             })
             .collect();

@@ -8,8 +8,8 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use vodbridge_core::{BoxError, Finding, Inspection, Provisioned, Topology};
 
 use crate::RabbitMqSink;
-use crate::connection::{OpenError, Session, address, answered, is_missing};
 use crate::error::Failure;
+use crate::session::{OpenError, Session, address, answered, is_missing};
 
 /// What a confirm says. <https://www.rabbitmq.com/docs/confirms#when-publishes-are-confirmed>
 const ACK: &str = "every queue that the message was routed to took it: a durable quorum queue has \
