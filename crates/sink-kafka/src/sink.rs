@@ -37,6 +37,8 @@ use crate::options::{OptionError, client_config, creation_error, validate_option
 
 /// Up to this many events in flight, each goes out at once.
 const DIRECT: usize = 16;
+/// From here on an event fills a batch by itself and may be too large for the broker.
+const LARGE: usize = 500_000;
 /// librdkafka looks for messages that are past their time about once a second.
 const TIMEOUT_SCAN: Duration = Duration::from_millis(1500);
 /// How long closing waits for what nobody waits for any more.
@@ -77,7 +79,7 @@ pub struct KafkaSink {
     in_flight: AtomicUsize,
     direct: Arc<Lane>,
     batched: Arc<Lane>,
-    /// Started by the first refusal for good.
+    /// Started by the first event that needs it.
     alone: Arc<Lane>,
     pub(crate) client: ClientConfig,
 }
@@ -129,18 +131,21 @@ impl KafkaSink {
     async fn publish_to(&self, topic: &str, envelope: &Envelope) -> Result<(), Code> {
         let in_flight = InFlight::enter(&self.in_flight);
         let lane = match in_flight.before {
+            _ if envelope.structured().len() >= LARGE => return self.alone(topic, envelope).await,
             ..DIRECT => &self.direct,
             DIRECT.. => &self.batched,
         };
         match self.send(lane, topic, envelope).await {
             // A broker refuses whole batches, and librdkafka does not split them: another event of
             // the batch may be the reason. Only a verdict on the event alone is one for good.
-            Err(code) if class(code) == Class::Permanent => {
-                self.alone.start().map_err(|_| Code::Fail)?;
-                self.send(&self.alone, topic, envelope).await
-            }
+            Err(code) if class(code) == Class::Permanent => self.alone(topic, envelope).await,
             verdict => verdict,
         }
+    }
+
+    async fn alone(&self, topic: &str, envelope: &Envelope) -> Result<(), Code> {
+        self.alone.start().map_err(|_| Code::Fail)?;
+        self.send(&self.alone, topic, envelope).await
     }
 
     async fn send(&self, lane: &Lane, topic: &str, envelope: &Envelope) -> Result<(), Code> {
@@ -210,21 +215,23 @@ impl Sink for KafkaSink {
 enum Batching {
     Direct,
     Batched,
+    /// Not idempotent: a refusal makes an idempotent producer wait for everything in flight and
+    /// fetch a new epoch. A retry after a lost connection may leave a copy, with the same id.
     Alone,
 }
 
 fn producer_config(client: &ClientConfig, limits: &Limits, batching: Batching) -> ClientConfig {
-    let (linger, batch) = match batching {
-        Batching::Direct => ("0", "10000"),
-        Batching::Batched => ("1", "10000"),
-        Batching::Alone => ("0", "1"),
+    let (linger, batch, idempotent) = match batching {
+        Batching::Direct => ("0", "10000", "true"),
+        Batching::Batched => ("1", "10000", "true"),
+        Batching::Alone => ("0", "1", "false"),
     };
     // A publish that was given up still counts until librdkafka's own time-out.
     let queue = (limits.max_in_flight * 2).clamp(1000, 10_000_000);
     let mut config = client.clone();
     config
         .set("acks", "all")
-        .set("enable.idempotence", "true")
+        .set("enable.idempotence", idempotent)
         .set(
             "message.timeout.ms",
             limits.message_timeout.as_millis().to_string(),
