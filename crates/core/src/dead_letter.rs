@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::SystemTime;
+use std::time::{Duration, SystemTime};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -10,7 +10,14 @@ use bytes::Bytes;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
-use crate::{Envelope, Event, Sink};
+use tokio::time::Instant;
+
+use crate::delivery::Delivery;
+use crate::retry::{Attempts, Failed, Retry, Target};
+use crate::{Envelope, Event, LogLimit, Metrics, NotDelivered, PublishError, Sink, chain};
+
+/// Between two lines about refused records.
+const LOG_PAUSE: Duration = Duration::from_secs(1);
 
 /// CloudEvents `type` of a dead letter.
 pub const DEAD_LETTER_TYPE: &str = "vodbridge.dead_letter";
@@ -186,6 +193,88 @@ pub struct DeadLetters {
     pub topic: Arc<str>,
     /// Takes what `sink` refuses for good; a file on a durable disk.
     pub last_resort: Option<Arc<dyn Sink>>,
+}
+
+/// Writes dead letters.
+pub(crate) struct Writer {
+    target: Target,
+    topic: Arc<str>,
+    last_resort: Option<Target>,
+    refused: LogLimit,
+}
+
+impl Writer {
+    pub(crate) fn new(letters: DeadLetters, metrics: &Metrics) -> Self {
+        Self {
+            target: Target::new(letters.sink, metrics),
+            topic: letters.topic,
+            last_resort: letters.last_resort.map(|last| Target::new(last, metrics)),
+            refused: LogLimit::new(LOG_PAUSE),
+        }
+    }
+
+    pub(crate) fn last_resort(&self) -> Option<&Arc<dyn Sink>> {
+        self.last_resort.as_ref().map(|last| &last.sink)
+    }
+
+    /// Resolves once the letter is durable: in its sink, or where that refuses it or has no
+    /// destination for it, in the last resort.
+    pub(crate) async fn write(
+        &self,
+        letter: &DeadLetter,
+        delivery: &Delivery,
+        retry: &Retry,
+    ) -> Result<(), NotDelivered> {
+        let envelope = &letter.encode().with_topic(self.topic.clone());
+        // With a last resort at hand there is no point in waiting for a destination.
+        let unroutable_until = self.last_resort.as_ref().map(|_| Instant::now());
+        let target = &self.target;
+        let attempts = Attempts {
+            target,
+            envelope,
+            delivery,
+            unroutable_until,
+            retry,
+        };
+        let Err(Failed { error, .. }) = attempts.until_deadline().await else {
+            return Ok(());
+        };
+        let (target, error) = match &self.last_resort {
+            Some(last) if !matches!(error, PublishError::Transient(_)) => {
+                self.log_refusal(letter, &error);
+                let attempts = Attempts {
+                    target: last,
+                    envelope,
+                    delivery,
+                    unroutable_until: None,
+                    retry,
+                };
+                let Err(Failed { error, .. }) = attempts.until_deadline().await else {
+                    return Ok(());
+                };
+                (last, error)
+            }
+            _ => (target, error),
+        };
+        Err(NotDelivered {
+            sink: target.sink.name().to_owned(),
+            source: Arc::new(error),
+        })
+    }
+
+    fn log_refusal(&self, letter: &DeadLetter, error: &PublishError) {
+        let Some(held_back) = self.refused.allows() else {
+            return;
+        };
+        tracing::error!(
+            id = letter.id,
+            reason = letter.reason.as_str(),
+            sink = self.target.sink.name(),
+            error = chain(error),
+            held_back,
+            "the dead letter's sink refused a record, which goes to the state directory instead; look at its topic and size limit"
+        );
+    }
 }
 
 #[cfg(test)]

@@ -6,15 +6,12 @@ use std::time::SystemTime;
 
 use futures_util::future::join_all;
 use thiserror::Error;
-use tokio::sync::Semaphore;
-use tokio::time::{Instant, timeout};
-use tokio_util::sync::CancellationToken;
-use tokio_util::task::TaskTracker;
+use tokio::time::Instant;
 
-use crate::dead_letter::{Content, DeadLetter, DeadLetters, Reason};
+use crate::dead_letter::{Content, DeadLetter, DeadLetters, Reason, Writer};
 use crate::delivery::Delivery;
-use crate::metrics::SinkMetrics;
-use crate::retry::{Attempts, Backoff, Failed};
+use crate::retry::{Attempts, Failed, Retry, Target};
+use crate::shadow::Shadows;
 use crate::{Envelope, Metrics, Patience, PublishError, Router, Sink, SinkSet, Targets};
 
 /// How a delivery ended well. Both are durable, so both are confirmed.
@@ -37,25 +34,14 @@ pub struct NotDelivered {
     pub source: Arc<PublishError>,
 }
 
-/// Publishes to a shadow sink that may be under way at once; more are dropped and counted.
-const SHADOW_LIMIT: usize = 256;
-
 /// Routes envelopes to sinks and waits for their acks.
 pub struct Pipeline {
-    sinks: Vec<Target>,
+    targets: Vec<Target>,
     router: Router,
-    dead_letters: DeadLetters,
-    dead_letter_metrics: SinkMetrics,
+    dead_letters: Writer,
+    retry: Retry,
+    shadows: Shadows,
     metrics: Metrics,
-    backoff: Backoff,
-    cut: CancellationToken,
-    shadows: TaskTracker,
-}
-
-struct Target {
-    sink: Arc<dyn Sink>,
-    metrics: Arc<SinkMetrics>,
-    shadow: Arc<Semaphore>,
 }
 
 /// An error with its sources in one line.
@@ -84,20 +70,16 @@ impl Pipeline {
             "a bridge has at most {} sinks",
             SinkSet::MAX
         );
-        let target = |sink: Arc<dyn Sink>| Target {
-            metrics: Arc::new(metrics.sink(sink.name())),
-            shadow: Arc::new(Semaphore::new(SHADOW_LIMIT)),
-            sink,
-        };
         Self {
-            sinks: sinks.into_iter().map(target).collect(),
+            shadows: Shadows::new(sinks.len()),
+            targets: sinks
+                .into_iter()
+                .map(|sink| Target::new(sink, metrics))
+                .collect(),
             router,
-            dead_letter_metrics: metrics.sink(dead_letters.sink.name()),
-            dead_letters,
+            dead_letters: Writer::new(dead_letters, metrics),
+            retry: Retry::default(),
             metrics: metrics.clone(),
-            backoff: Backoff::default(),
-            cut: CancellationToken::new(),
-            shadows: TaskTracker::new(),
         }
     }
 
@@ -126,18 +108,25 @@ impl Pipeline {
 
     /// Ends every delivery at once; what is not acked by now is not delivered.
     pub fn cut(&self) {
-        self.cut.cancel();
+        self.retry.cut.cancel();
+    }
+
+    pub(crate) fn is_cut(&self) -> bool {
+        self.retry.cut.is_cancelled()
+    }
+
+    pub(crate) async fn was_cut(&self) {
+        self.retry.cut.cancelled().await;
     }
 
     /// Waits for the publishes to shadow sinks, then closes every sink.
     pub async fn close(&self) {
-        self.shadows.close();
-        self.shadows.wait().await;
+        self.shadows.finished().await;
         let sinks = self
-            .sinks
+            .targets
             .iter()
-            .map(|t| &t.sink)
-            .chain(&self.dead_letters.last_resort);
+            .map(|target| &target.sink)
+            .chain(self.dead_letters.last_resort());
         for (sink, closed) in sinks
             .clone()
             .zip(join_all(sinks.map(|sink| sink.close())).await)
@@ -150,14 +139,6 @@ impl Pipeline {
                 );
             }
         }
-    }
-
-    pub(crate) fn is_cut(&self) -> bool {
-        self.cut.is_cancelled()
-    }
-
-    pub(crate) async fn was_cut(&self) {
-        self.cut.cancelled().await;
     }
 
     pub(crate) fn targets(&self, envelope: &Envelope) -> Targets {
@@ -177,7 +158,9 @@ impl Pipeline {
         source: &str,
     ) -> Result<Outcome, NotDelivered> {
         if delivery.take_shadow() {
-            self.publish_to_shadows(envelope, delivery.targets.shadow);
+            for index in delivery.targets.shadow.iter() {
+                self.shadows.publish(index, &self.targets[index], envelope);
+            }
         }
         if delivery.targets.required.is_empty() {
             return self
@@ -218,15 +201,15 @@ impl Pipeline {
         delivery: &Delivery,
         source: &str,
     ) -> Result<(), NotDelivered> {
-        let Target { sink, metrics, .. } = &self.sinks[index];
+        let target = &self.targets[index];
+        let sink = &target.sink;
+        let unroutable_until = delivery.unroutable_until();
         let attempts = Attempts {
-            sink: sink.as_ref(),
+            target,
             envelope,
             delivery,
-            unroutable_until: delivery.unroutable_until(),
-            backoff: self.backoff,
-            cut: &self.cut,
-            metrics,
+            unroutable_until,
+            retry: &self.retry,
         };
         let Err(Failed { error, attempts }) = attempts.until_publish_deadline().await else {
             delivery.acked(index);
@@ -263,102 +246,17 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Writes a dead letter: to its sink, and where that refuses it or has no destination for
-    /// it, to the last resort.
     async fn write(
         &self,
         letter: &DeadLetter,
         delivery: &Delivery,
     ) -> Result<Outcome, NotDelivered> {
-        self.write_somewhere(letter, delivery).await?;
+        self.dead_letters
+            .write(letter, delivery, &self.retry)
+            .await?;
         self.metrics
             .dead_lettered(&letter.source, letter.reason.as_str());
         Ok(Outcome::DeadLettered)
-    }
-
-    async fn write_somewhere(
-        &self,
-        letter: &DeadLetter,
-        delivery: &Delivery,
-    ) -> Result<(), NotDelivered> {
-        let envelope = letter.encode().with_topic(self.dead_letters.topic.clone());
-        let DeadLetters {
-            sink: first,
-            last_resort,
-            ..
-        } = &self.dead_letters;
-        // With a last resort at hand there is no point in waiting for a destination.
-        let unroutable_until = last_resort.as_ref().map(|_| Instant::now());
-        let attempts = self.dead_letter_attempts(&**first, &envelope, delivery, unroutable_until);
-        let Err(Failed { error, .. }) = attempts.until_deadline().await else {
-            return Ok(());
-        };
-        if !matches!(error, PublishError::Transient(_))
-            && let Some(last) = last_resort
-        {
-            tracing::error!(
-                id = letter.id,
-                reason = letter.reason.as_str(),
-                sink = first.name(),
-                error = chain(&error),
-                "the dead letter's sink refused a record, which goes to the state directory instead; look at its topic and size limit"
-            );
-            let attempts = self.dead_letter_attempts(&**last, &envelope, delivery, None);
-            let written = attempts.until_deadline().await;
-            return written.map_err(|Failed { error, .. }| NotDelivered {
-                sink: last.name().to_owned(),
-                source: Arc::new(error),
-            });
-        }
-        Err(NotDelivered {
-            sink: first.name().to_owned(),
-            source: Arc::new(error),
-        })
-    }
-
-    fn dead_letter_attempts<'a>(
-        &'a self,
-        sink: &'a dyn Sink,
-        envelope: &'a Envelope,
-        delivery: &'a Delivery,
-        unroutable_until: Option<Instant>,
-    ) -> Attempts<'a> {
-        let (backoff, cut) = (self.backoff, &self.cut);
-        Attempts {
-            sink,
-            envelope,
-            delivery,
-            unroutable_until,
-            backoff,
-            cut,
-            metrics: &self.dead_letter_metrics,
-        }
-    }
-
-    /// One publish to each, measured, in the background; dropped where too many are under way.
-    fn publish_to_shadows(&self, envelope: &Envelope, shadows: SinkSet) {
-        for index in shadows.iter() {
-            let Target {
-                sink,
-                metrics,
-                shadow,
-            } = &self.sinks[index];
-            let Ok(permit) = shadow.clone().try_acquire_owned() else {
-                metrics.shadow_dropped.inc();
-                continue;
-            };
-            let (sink, metrics, envelope) = (sink.clone(), metrics.clone(), envelope.clone());
-            self.shadows.spawn(async move {
-                let start = Instant::now();
-                metrics.published.inc();
-                match timeout(sink.attempt_timeout(), sink.publish(&envelope)).await {
-                    Ok(Ok(())) => metrics.acked(start.elapsed()),
-                    Ok(Err(error)) => metrics.failed(&error),
-                    Err(elapsed) => metrics.failed(&PublishError::Transient(elapsed.into())),
-                }
-                drop(permit);
-            });
-        }
     }
 }
 
@@ -391,7 +289,11 @@ fn letter(
 
 impl fmt::Debug for Pipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let sinks = self.sinks.iter().map(|t| t.sink.name()).collect::<Vec<_>>();
+        let sinks = self
+            .targets
+            .iter()
+            .map(|t| t.sink.name())
+            .collect::<Vec<_>>();
         f.debug_struct("Pipeline")
             .field("sinks", &sinks)
             .field("router", &self.router)

@@ -1,5 +1,6 @@
 //! One publish, repeated until it is acknowledged, refused or out of time.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
@@ -8,33 +9,51 @@ use tokio_util::sync::CancellationToken;
 
 use crate::delivery::Delivery;
 use crate::metrics::SinkMetrics;
-use crate::{Envelope, PublishError, Sink};
+use crate::{Envelope, Metrics, PublishError, Sink};
 
-/// Exponential back-off with full jitter, without a limit on attempts: the deadline ends it.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Backoff {
-    /// Upper bound of the first pause; it doubles from there.
-    pub(crate) first: Duration,
-    /// Upper bound of every pause.
-    pub(crate) longest: Duration,
+/// A sink and its metrics.
+#[derive(Clone)]
+pub(crate) struct Target {
+    pub(crate) sink: Arc<dyn Sink>,
+    pub(crate) metrics: Arc<SinkMetrics>,
 }
 
-impl Default for Backoff {
-    fn default() -> Self {
+impl Target {
+    pub(crate) fn new(sink: Arc<dyn Sink>, metrics: &Metrics) -> Self {
         Self {
-            first: Duration::from_millis(50),
-            longest: Duration::from_secs(1),
+            metrics: Arc::new(metrics.sink(sink.name())),
+            sink,
         }
     }
 }
 
-impl Backoff {
+/// When to try again: exponential back-off with full jitter, without a limit on attempts, since
+/// the deadline ends it.
+#[derive(Debug)]
+pub(crate) struct Retry {
+    /// Upper bound of the first pause; it doubles from there.
+    pub(crate) first: Duration,
+    /// Upper bound of every pause.
+    pub(crate) longest: Duration,
+    /// Ends every attempt at once.
+    pub(crate) cut: CancellationToken,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            first: Duration::from_millis(50),
+            longest: Duration::from_secs(1),
+            cut: CancellationToken::new(),
+        }
+    }
+}
+
+impl Retry {
     /// The pause after the given number of failures, at least one.
-    fn pause(self, failures: u32) -> Duration {
-        let bound = self
-            .first
-            .saturating_mul(1 << failures.saturating_sub(1).min(16))
-            .min(self.longest);
+    fn pause(&self, failures: u32) -> Duration {
+        let factor = 1 << failures.saturating_sub(1).min(16);
+        let bound = self.first.saturating_mul(factor).min(self.longest);
         bound.mul_f64(fastrand::f64())
     }
 }
@@ -56,18 +75,19 @@ pub(crate) struct Failed {
 
 /// Publishes until the sink acks, refuses for good, or there is no time left.
 ///
-/// `Permanent`, and `Unroutable` where the delivery no longer waits for a destination, are final;
-/// `Transient`, and `Unroutable` otherwise, mean that the deadline passed.
+/// `Permanent`, and `Unroutable` after `unroutable_until`, are final; `Transient`, and
+/// `Unroutable` otherwise, mean that the deadline passed.
 pub(crate) struct Attempts<'a> {
-    pub(crate) sink: &'a dyn Sink,
+    pub(crate) target: &'a Target,
     pub(crate) envelope: &'a Envelope,
     pub(crate) delivery: &'a Delivery,
     /// When `Unroutable` becomes final; None: never.
     pub(crate) unroutable_until: Option<Instant>,
-    pub(crate) backoff: Backoff,
-    pub(crate) cut: &'a CancellationToken,
-    pub(crate) metrics: &'a SinkMetrics,
+    pub(crate) retry: &'a Retry,
 }
+
+/// A deadline that a copy may move while it is waited for.
+type Moving<'a> = &'a (dyn Fn() -> Instant + Sync);
 
 impl Attempts<'_> {
     /// Publishes to an ordinary sink, leaving time for a dead letter.
@@ -80,16 +100,16 @@ impl Attempts<'_> {
         self.until(&|| self.delivery.deadline()).await
     }
 
-    async fn until(&self, deadline: &(dyn Fn() -> Instant + Sync)) -> Result<(), Failed> {
+    async fn until(&self, deadline: Moving<'_>) -> Result<(), Failed> {
         let mut attempts = 0;
         let mut last = PublishError::Transient(GivenUp::Deadline.into());
-        while Instant::now() < deadline() && !self.cut.is_cancelled() {
+        while Instant::now() < deadline() && !self.retry.cut.is_cancelled() {
             attempts += 1;
             last = match self.attempt(deadline).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
-            self.metrics.failed(&last);
+            self.target.metrics.failed(&last);
             match last {
                 PublishError::Permanent(_) => break,
                 PublishError::Unroutable(_) if self.is_unroutable_for_good() => break,
@@ -105,23 +125,23 @@ impl Attempts<'_> {
         })
     }
 
-    /// One publish, within the sink's own bound and the deadline, which a copy may move.
-    async fn attempt(&self, deadline: &(dyn Fn() -> Instant + Sync)) -> Result<(), PublishError> {
-        self.metrics.published.inc();
+    /// One publish, within the sink's own bound and the deadline.
+    async fn attempt(&self, deadline: Moving<'_>) -> Result<(), PublishError> {
+        let Target { sink, metrics } = self.target;
+        metrics.published.inc();
         let start = Instant::now();
-        let bound = self.sink.attempt_timeout();
-        let mut publish = self.sink.publish(self.envelope);
+        let bound = sink.attempt_timeout();
+        let mut publish = sink.publish(self.envelope);
         loop {
-            let end = (start + bound).min(deadline());
             tokio::select! {
                 biased;
                 result = &mut publish => {
                     if result.is_ok() {
-                        self.metrics.acked(start.elapsed());
+                        metrics.acked(start.elapsed());
                     }
                     return result;
                 }
-                () = sleep_until(end) => {
+                () = sleep_until((start + bound).min(deadline())) => {
                     if start.elapsed() >= bound {
                         return Err(PublishError::Transient(GivenUp::Attempt(bound).into()));
                     }
@@ -129,21 +149,18 @@ impl Attempts<'_> {
                         return Err(PublishError::Transient(GivenUp::Deadline.into()));
                     }
                 }
-                () = self.cut.cancelled() => return Err(PublishError::Transient(GivenUp::Deadline.into())),
+                () = self.retry.cut.cancelled() => {
+                    return Err(PublishError::Transient(GivenUp::Deadline.into()));
+                }
             }
         }
     }
 
-    async fn pause(
-        &self,
-        failures: u32,
-        limit: Option<Instant>,
-        deadline: &(dyn Fn() -> Instant + Sync),
-    ) {
-        let end = (Instant::now() + self.backoff.pause(failures)).min(deadline());
+    async fn pause(&self, failures: u32, limit: Option<Instant>, deadline: Moving<'_>) {
+        let end = (Instant::now() + self.retry.pause(failures)).min(deadline());
         tokio::select! {
             () = sleep_until(limit.map_or(end, |limit| end.min(limit))) => {}
-            () = self.cut.cancelled() => {}
+            () = self.retry.cut.cancelled() => {}
         }
     }
 
@@ -159,12 +176,12 @@ mod tests {
 
     #[test]
     fn pauses_grow_to_the_longest_and_never_pass_it() {
-        let backoff = Backoff::default();
+        let retry = Retry::default();
         for failures in [1, 2, 5, 30, u32::MAX] {
             for _ in 0..100 {
-                assert!(backoff.pause(failures) <= backoff.longest);
+                assert!(retry.pause(failures) <= retry.longest);
             }
         }
-        assert!((0..100).all(|_| backoff.pause(1) <= backoff.first));
+        assert!((0..100).all(|_| retry.pause(1) <= retry.first));
     }
 }

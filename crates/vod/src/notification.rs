@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use thiserror::Error;
 
 use crate::document::{Document, Value};
+use crate::shape;
 use crate::signature::callback::SignFields;
 
 /// The members that stay at the edge: they say how a notification came, not what happened.
@@ -76,6 +77,19 @@ impl<'a> Notification<'a> {
         let members = self.root().members();
         let mut handles = members.filter(|(key, _)| key.reads("EventHandle"));
         handles.find_map(|(_, value)| value.text().filter(|text| !text.is_empty()))
+    }
+
+    /// Whether it has any of what stays at the edge.
+    pub fn has_edge(&self) -> bool {
+        shape::without_edge(self.root()).count() < self.root().members().count()
+    }
+
+    /// The notification without what stays at the edge: EventHandle, Sign and T. No white space
+    /// between tokens, which are otherwise as they came.
+    pub fn without_edge(&self) -> Vec<u8> {
+        let mut kept = Vec::new();
+        shape::write_object(shape::without_edge(self.root()), &mut kept);
+        kept
     }
 
     pub(crate) fn root(&self) -> Value<'_> {

@@ -57,7 +57,7 @@ async fn bridge(config: Config) -> Result<ExitCode> {
     }
     tracing::info!(
         version = version::VERSION, commit = version::COMMIT, admin = %config.admin.listen,
-        sources = ?config.sources.keys().collect::<Vec<_>>(), sinks = ?config.sinks.keys().collect::<Vec<_>>(),
+        sources = names(&config.sources), sinks = names(&config.sinks),
         "started"
     );
     tokio::spawn({
@@ -82,6 +82,14 @@ async fn bridge(config: Config) -> Result<ExitCode> {
         timeout: config.drain.timeout,
     };
     Ok(running.until_signal(signals).await)
+}
+
+fn names<T>(entries: &BTreeMap<String, T>) -> String {
+    entries
+        .keys()
+        .map(String::as_str)
+        .collect::<Vec<_>>()
+        .join(", ")
 }
 
 /// What each source does, for `/healthz`.

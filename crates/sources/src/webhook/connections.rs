@@ -115,6 +115,11 @@ impl Slot {
         Busy(self)
     }
 
+    /// Whether a request is under way on the connection.
+    pub(super) fn is_busy(&self) -> bool {
+        self.connection.idle_since.load(Relaxed) == BUSY
+    }
+
     /// Resolves when the connection is to close.
     pub(super) async fn asked_to_close(&self) {
         self.connection.close.cancelled().await;

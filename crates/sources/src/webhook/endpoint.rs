@@ -9,7 +9,9 @@ use hyper::HeaderMap;
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
-use vodbridge_core::{Content, DeadLetter, Ended, Envelope, Intake, Patience, Reason, Sink, chain};
+use vodbridge_core::{
+    DeadLetter, Ended, Envelope, Intake, LogLimit, Patience, Reason, Sink, chain,
+};
 use vodbridge_vod::signature::callback::{CallbackKeys, SignatureError, Tolerance};
 use vodbridge_vod::{Catalogue, Normalizer, Notification, TraceContext, Via, raw_id};
 
@@ -17,13 +19,16 @@ use super::WebhookConfig;
 use super::body::{ByteBudget, HeldBody};
 use super::caller::Caller;
 use super::occurrence::Occurrences;
+use super::poison;
 use super::quota::Quota;
 
 /// What the undelivered file is called: the topic of its records.
 pub const UNDELIVERED: &str = "undelivered";
 /// The undelivered file is best effort: this long, and no longer.
 const UNDELIVERED_TIMEOUT: Duration = Duration::from_secs(5);
-/// A request is unroutable this long before `answer_within`, which leaves time for its dead
+/// Between two lines about undelivered events.
+const LOG_PAUSE: Duration = Duration::from_secs(1);
+/// An event is unroutable this long before `answer_within`, which leaves time for its dead
 /// letter.
 const UNROUTABLE_RESERVE: Duration = Duration::from_secs(2);
 
@@ -37,6 +42,7 @@ pub struct Endpoint {
     occurrences: Occurrences,
     quota: Quota,
     undelivered: Arc<dyn Sink>,
+    undelivered_log: LogLimit,
     tasks: TaskTracker,
 }
 
@@ -102,6 +108,7 @@ impl Endpoint {
             occurrences: Occurrences::new(),
             quota: Quota::new(),
             undelivered,
+            undelivered_log: LogLimit::new(LOG_PAUSE),
             tasks: TaskTracker::new(),
             intake,
             config,
@@ -195,7 +202,8 @@ impl Endpoint {
         reason: Reason,
         error: String,
     ) -> (Verdict, Option<Ended>) {
-        if self.keys.is_none() && !self.quota.take(received.body.bytes.len()) {
+        let may_be_anybody = reason == Reason::Unparsable && self.keys.is_none();
+        if may_be_anybody && !self.quota.take(received.body.bytes.len()) {
             self.intake.metrics().refused("unparsable_over_quota");
             return (Verdict::Withheld, None);
         }
@@ -217,10 +225,7 @@ impl Endpoint {
             attempts: 0,
             first: received.at,
             last: SystemTime::now(),
-            content: Content::Raw {
-                body: received.body.bytes.clone(),
-                headers: kept_headers(&received.headers),
-            },
+            content: poison::kept(&received.body.bytes, &received.headers),
         };
         let ended = self
             .intake
@@ -244,12 +249,16 @@ impl Endpoint {
             Ok(Ok(()))
         );
         self.intake.metrics().undelivered(kept);
+        let Some(held_back) = self.undelivered_log.allows() else {
+            return;
+        };
         tracing::error!(
             source = &**self.intake.source(),
             id = envelope.id(),
             ty = envelope.ty(),
             error,
             kept,
+            held_back,
             "no sink took the event within its patience; if kept, it is in the undelivered file of the state directory"
         );
     }
@@ -259,54 +268,4 @@ impl Endpoint {
 fn trace(headers: &HeaderMap) -> Option<TraceContext> {
     let header = |name| headers.get(name).and_then(|value| value.to_str().ok());
     TraceContext::new(header("traceparent")?, header("tracestate"))
-}
-
-/// The headers of a dead letter: none that could hold a secret.
-fn kept_headers(headers: &HeaderMap) -> Vec<(String, String)> {
-    const SECRET: [&str; 8] = [
-        "auth",
-        "cookie",
-        "token",
-        "secret",
-        "key",
-        "sign",
-        "password",
-        "credential",
-    ];
-    let is_secret = |name: &str| SECRET.iter().any(|word| name.contains(word));
-    let kept = headers.iter().filter(|(name, _)| !is_secret(name.as_str()));
-    kept.map(|(name, value)| {
-        (
-            name.to_string(),
-            String::from_utf8_lossy(value.as_bytes()).into_owned(),
-        )
-    })
-    .collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use hyper::header::HeaderValue;
-
-    use super::*;
-
-    #[test]
-    fn no_header_that_could_hold_a_secret_is_kept() {
-        let mut headers = HeaderMap::new();
-        for name in [
-            "authorization",
-            "cookie",
-            "x-api-key",
-            "x-vod-sign",
-            "proxy-authorization",
-            "x-auth-token",
-        ] {
-            headers.insert(name, HeaderValue::from_static("hunter2"));
-        }
-        headers.insert("host", HeaderValue::from_static("example"));
-        assert_eq!(
-            kept_headers(&headers),
-            [("host".to_owned(), "example".to_owned())]
-        );
-    }
 }

@@ -15,11 +15,11 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use super::answer::{self, Answer, Unanswered};
+use super::answer::{self, Answer, GIVEN_UP, Unanswered};
 use super::connections::{Connections, Slot};
 use super::endpoint::Endpoint;
 
@@ -171,7 +171,14 @@ impl Server {
                 ended = connection.as_mut() => ended,
                 () = slot.asked_to_close() => {
                     connection.as_mut().graceful_shutdown();
-                    connection.await
+                    // Half a head would keep it open for as long as its sender likes.
+                    loop {
+                        match timeout(GIVEN_UP, connection.as_mut()).await {
+                            Ok(ended) => break ended,
+                            Err(_) if slot.is_busy() => {}
+                            Err(_) => return,
+                        }
+                    }
                 }
             };
             if let Err(error) = ended {

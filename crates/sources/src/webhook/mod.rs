@@ -8,6 +8,7 @@ mod connections;
 mod endpoint;
 mod listener;
 mod occurrence;
+mod poison;
 mod quota;
 
 pub use config::{SignTolerance, WebhookConfig};
