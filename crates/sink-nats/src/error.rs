@@ -60,6 +60,8 @@ pub(crate) enum Failure {
     NotConnected,
     #[error("the NATS server is about to stop")]
     Stopping(#[source] Refusal),
+    #[error("no stream answers for subject {0:?}, and JetStream does not say that there is none")]
+    NoLeader(String),
     #[error("{0:?} is no subject that can be published to")]
     Subject(String),
     #[error("not stored under subject {subject:?}")]
@@ -84,7 +86,7 @@ impl Failure {
     fn kind(&self) -> Option<PublishErrorKind> {
         match self {
             Self::NotStored { source, .. } => Some(source.0.kind()),
-            Self::NotConnected | Self::Stopping(_) | Self::Subject(_) => None,
+            Self::NotConnected | Self::Stopping(_) | Self::NoLeader(_) | Self::Subject(_) => None,
         }
     }
 
@@ -94,6 +96,9 @@ impl Failure {
 
     /// What the operator can do.
     pub(crate) fn remedy(&self) -> &'static str {
+        if let Self::NoLeader(_) = self {
+            return "wait for the stream's leader election; where it does not end, look at the cluster and at the user's permission for $JS.API.STREAM.NAMES";
+        }
         match (self.kind(), self.code()) {
             (Some(PublishErrorKind::StreamNotFound), _)
             | (_, Some(ErrorCode::STREAM_NOT_MATCH | ErrorCode::STREAM_NOT_FOUND)) => {
@@ -163,6 +168,7 @@ mod tests {
         for (failure, class) in [
             (Failure::NotConnected, "transient"),
             (stopping, "transient"),
+            (Failure::NoLeader("vod.x".into()), "transient"),
             (Failure::Subject("a b".into()), "permanent"),
             (kind(PublishErrorKind::StreamNotFound), "unroutable"),
             (kind(PublishErrorKind::MaxPayloadExceeded), "permanent"),

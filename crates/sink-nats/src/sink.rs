@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::jetstream::context::PublishErrorKind;
+use async_nats::jetstream::context::{GetStreamByNameErrorKind, PublishErrorKind};
 use async_nats::jetstream::{Context, ContextBuilder};
 use async_nats::{Client, Subject};
 use futures_util::FutureExt;
@@ -82,6 +82,13 @@ impl NatsSink {
         }
     }
 
+    /// Whether JetStream says that no stream takes the subject. That nobody answered a publish
+    /// does not say it: a stream without a leader, in an election, answers as little.
+    async fn is_without_stream(&self, subject: &str) -> bool {
+        let found = self.jetstream.stream_by_subject(subject).await;
+        found.is_err_and(|error| error.kind() == GetStreamByNameErrorKind::NotFound)
+    }
+
     async fn store(&self, envelope: &Envelope) -> Result<(), Failure> {
         let subject = self.config.subject.topic(envelope);
         if !is_literal(&subject) {
@@ -104,8 +111,13 @@ impl NatsSink {
             Ok(_) => return Ok(()),
             Err(error) => Refusal(error),
         };
-        if refusal.0.kind() == PublishErrorKind::StreamNotFound && self.status.is_stopping() {
-            return Err(Failure::Stopping(refusal));
+        if refusal.0.kind() == PublishErrorKind::StreamNotFound {
+            if self.status.is_stopping() {
+                return Err(Failure::Stopping(refusal));
+            }
+            if !self.is_without_stream(&subject).await {
+                return Err(Failure::NoLeader(subject.to_string()));
+            }
         }
         Err(Failure::NotStored {
             subject: subject.to_string(),
