@@ -17,7 +17,8 @@ pub struct RabbitMqConfig {
     /// Structured (default) or binary.
     #[serde(default)]
     pub mode: Mode,
-    /// AMQP channels that publishes are spread over; each is owned by one task.
+    /// AMQP channels that publishes are spread over; each is owned by one task. More than one
+    /// was not faster where it was measured (`examples/bench.rs`).
     #[serde(default = "default_channels")]
     pub channels: usize,
 }

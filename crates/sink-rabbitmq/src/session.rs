@@ -38,7 +38,7 @@ pub(crate) struct Session {
 /// Why there is no session.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OpenError {
-    #[error("no answer from the broker within {} s", ANSWER_TIMEOUT.as_secs())]
+    #[error("no answer from the broker in time")]
     Timeout,
     #[error(transparent)]
     NoExchange(Failure),
