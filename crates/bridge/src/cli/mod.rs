@@ -91,12 +91,10 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Health(health) => health.run(),
         Command::Completions { shell } => {
-            clap_complete::generate(
-                shell,
-                &mut Cli::command(),
-                "vodbridge",
-                &mut std::io::stdout(),
-            );
+            // By way of a buffer: the generator panics on a closed pipe.
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "vodbridge", &mut script);
+            output::line(String::from_utf8_lossy(&script).trim_end());
             Ok(ExitCode::SUCCESS)
         }
     };
