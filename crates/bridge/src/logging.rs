@@ -18,16 +18,19 @@ pub(crate) fn start(log: &Log) {
         LogLevel::Trace => tracing::Level::TRACE,
     }
     .into();
-    // What the client libraries say about a broker, the sinks say themselves, once and with a remedy.
-    let quiet =
-        ["lapin", "async_nats", "librdkafka", "rdkafka"].map(|library| format!("{library}=off"));
+    let asked = std::env::var("RUST_LOG").unwrap_or_default();
     let mut filter = EnvFilter::builder()
         .with_default_directive(level)
-        .from_env_lossy();
-    if std::env::var_os("RUST_LOG").is_none() {
-        for directive in quiet {
-            filter = filter.add_directive(directive.parse().expect("a literal directive is valid"));
-        }
+        .parse_lossy(&asked);
+    // What the client libraries say about a broker, the sinks say themselves, once and with a
+    // remedy. lapin's log of returned messages holds customers' data.
+    let libraries = ["lapin", "async_nats", "librdkafka", "rdkafka"];
+    let quiet = libraries
+        .into_iter()
+        .filter(|library| !asked.contains(library));
+    for target in quiet.chain(["lapin::returned_messages"]) {
+        let directive = format!("{target}=off");
+        filter = filter.add_directive(directive.parse().expect("a literal directive is valid"));
     }
     let lines = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -1,5 +1,6 @@
 //! The encoded form of an event, shared by every sink.
 
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -73,6 +74,16 @@ impl Envelope {
     pub fn topic_label(&self, name: &str) -> Option<&str> {
         let label = self.encoded.event.labels.iter().find(|l| l.name == name)?;
         Some(label.topic.unwrap_or(&label.value))
+    }
+
+    /// [`topic_label`](Self::topic_label) for keeping: copies nothing that is static.
+    pub(crate) fn owned_topic_label(&self, name: &str) -> Option<Cow<'static, str>> {
+        let label = self.encoded.event.labels.iter().find(|l| l.name == name)?;
+        Some(
+            label
+                .topic
+                .map_or_else(|| label.value.clone(), Cow::Borrowed),
+        )
     }
 
     /// The value of an extension attribute.

@@ -125,8 +125,8 @@ impl Intake {
     ///
     /// Run it where its caller cannot drop it: a dropped delivery is not delivered.
     pub async fn deliver(&self, envelope: &Envelope, patience: Patience) -> Ended {
-        self.metrics
-            .received(envelope.topic_label("event_type").unwrap_or("other"));
+        let event_type = envelope.owned_topic_label("event_type");
+        self.metrics.received(event_type.unwrap_or("other".into()));
         let arrival = self
             .memory()
             .arrive(envelope.id(), |earlier| match earlier {

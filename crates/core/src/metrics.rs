@@ -1,5 +1,6 @@
 //! Every metric of a delivery, in one place. Labels come from closed sets only.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -37,7 +38,7 @@ struct SourceLabel {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ReceivedLabels {
     source: Arc<str>,
-    event_type: String,
+    event_type: Cow<'static, str>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -291,10 +292,10 @@ pub struct SourceMetrics {
 }
 
 impl SourceMetrics {
-    pub(crate) fn received(&self, event_type: &str) {
+    pub(crate) fn received(&self, event_type: Cow<'static, str>) {
         let labels = ReceivedLabels {
             source: self.source.clone(),
-            event_type: event_type.to_owned(),
+            event_type,
         };
         self.all.received.get_or_create(&labels).inc();
     }
