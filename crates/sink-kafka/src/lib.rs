@@ -1,5 +1,6 @@
 //! Publishes envelopes to Kafka: idempotent, acknowledged by all in-sync replicas.
 
+mod cluster;
 mod config;
 mod context;
 mod embedded;
@@ -7,6 +8,7 @@ mod error;
 mod lane;
 mod message;
 mod options;
+mod producer;
 mod sink;
 #[cfg(test)]
 mod tests;

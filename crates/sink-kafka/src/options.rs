@@ -36,6 +36,10 @@ const OWNED: &[(&str, &str)] = &[
     ("request.required.acks", ACKS),
     ("enable.idempotence", ACKS),
     ("transactional.id", ACKS),
+    (
+        "enable.gapless.guarantee",
+        "one refused event must not stop the others",
+    ),
     ("message.timeout.ms", TIMEOUT),
     ("delivery.timeout.ms", TIMEOUT),
     ("delivery.report.only.error", REPORTS),
@@ -178,6 +182,7 @@ mod tests {
             "request.required.acks",
             "enable.idempotence",
             "transactional.id",
+            "enable.gapless.guarantee",
             "message.timeout.ms",
             "delivery.timeout.ms",
             "delivery.report.only.error",

@@ -1,20 +1,28 @@
 //! Publishes envelopes to Kafka.
 //!
 //! Up to [`DIRECT`] events in flight go out at once (`direct`); beyond that they are gathered for a
-//! millisecond (`batched`). librdkafka has no setting that does both, and each alone loses somewhere.
-//! `examples/bench.rs` on Kafka 4.1, loopback, 2 cores shared with the broker and much else, events/s
-//! and CPU per event, median of three rounds:
+//! millisecond (`batched`). librdkafka has no setting that does both, and each alone loses somewhere:
+//! linger 0 in CPU under load, linger 1 ms in the latency of a lone caller. Measured by `examples/bench.rs` on Kafka 4.1
+//! and two cores shared with the broker and other builds, so best of three to six short interleaved
+//! rounds; rates spread up to fivefold, CPU per event far less:
 //!
 //! | in flight | linger 0 | linger 1 ms | both |
 //! |---|---|---|---|
-//! | 1 | 2.6k, 112 µs | 0.6k, 245 µs | 3.2k, 103 µs |
-//! | 8 | 11.6k, 58 µs | 3.4k, 64 µs | 14.0k, 55 µs |
-//! | 64 | 14.0k, 64 µs | 23.7k, 12 µs | 32.8k, 11 µs |
-//! | 256 | 23.3k, 20 µs | 40.1k, 16 µs | 45.3k, 13 µs |
-//! | 8, 37 topics | 2.2k, 109 µs | 3.2k, 113 µs | 7.4k, 79 µs |
-//! | 256, 37 topics | 7.2k, 37 µs | 25.9k, 33 µs | 15.4k, 44 µs |
+//! | 1 | 4.1k/s, 91 µs | 0.7k/s, 223 µs | 3.7k/s, 90 µs |
+//! | 8 | 13.2k/s, 46 µs | 4.5k/s, 28 µs | 16.4k/s, 35 µs |
+//! | 64 | 43k/s, 17 µs | 35k/s, 11 µs | 34k/s, 7 µs |
+//! | 256 | 99k/s, 9 µs | 47k/s, 10 µs | 56k/s, 10 µs |
+//! | 1,024 | 51k/s, 12 µs | 48k/s, 10 µs | 64k/s, 10 µs |
+//! | 8, 37 topics | 9.7k/s, 79 µs | 3.7k/s, 74 µs | 10.1k/s, 61 µs |
+//! | 64, 37 topics | 14k/s, 61 µs | 4.8k/s, 64 µs | 15k/s, 58 µs |
+//! | 256, 37 topics | 15k/s, 32 µs | 28k/s, 29 µs | 26k/s, 33 µs |
+//! | 8, 3 ms away | 1.6k/s, 107 µs | 1.6k/s, 69 µs | 1.6k/s, 138 µs |
+//! | 64, 3 ms away | 7.7k/s, 102 µs | 7.8k/s, 79 µs | 9.3k/s, 97 µs |
+//! | 256, 3 ms away | 30k/s, 37 µs | 19k/s, 40 µs | 16k/s, 46 µs |
 //!
-//! Two producers may reorder events of one key that are in flight together; the cloud orders nothing.
+//! With a longer round trip all three burn CPU: an idempotent librdkafka spins while a partition's
+//! next batch waits for the one in flight. Two producers may reorder events of one key that are in
+//! flight together; the cloud orders nothing.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -34,6 +42,7 @@ use crate::error::{Class, DeliveryError, class};
 use crate::lane::Lane;
 use crate::message::Record;
 use crate::options::{OptionError, client_config, creation_error, validate_options};
+use crate::producer::{Batching, producer_config};
 
 /// Up to this many events in flight, each goes out at once.
 const DIRECT: usize = 16;
@@ -43,8 +52,6 @@ const LARGE: usize = 500_000;
 const TIMEOUT_SCAN: Duration = Duration::from_millis(1500);
 /// How long closing waits for what nobody waits for any more.
 const FLUSH: Duration = Duration::from_secs(2);
-/// What a producer may hold, in KiB; the sources' byte budgets keep it far lower.
-const QUEUE_KIB: &str = "262144";
 
 /// What the sources ask of the sink.
 #[derive(Debug, Clone, Copy)]
@@ -144,7 +151,9 @@ impl KafkaSink {
     }
 
     async fn alone(&self, topic: &str, envelope: &Envelope) -> Result<(), Code> {
-        self.alone.start().map_err(|_| Code::Fail)?;
+        if let Err(error) = self.alone.start() {
+            tracing::error!(sink = self.name, "{}", creation_error(&error));
+        }
         self.send(&self.alone, topic, envelope).await
     }
 
@@ -209,42 +218,6 @@ impl Sink for KafkaSink {
         }
         .boxed()
     }
-}
-
-#[derive(Clone, Copy)]
-enum Batching {
-    Direct,
-    Batched,
-    /// Not idempotent: a refusal makes an idempotent producer wait for everything in flight and
-    /// fetch a new epoch. A retry after a lost connection may leave a copy, with the same id.
-    Alone,
-}
-
-fn producer_config(client: &ClientConfig, limits: &Limits, batching: Batching) -> ClientConfig {
-    let (linger, batch, idempotent) = match batching {
-        Batching::Direct => ("0", "10000", "true"),
-        Batching::Batched => ("1", "10000", "true"),
-        Batching::Alone => ("0", "1", "false"),
-    };
-    // A publish that was given up still counts until librdkafka's own time-out.
-    let queue = (limits.max_in_flight * 2).clamp(1000, 10_000_000);
-    let mut config = client.clone();
-    config
-        .set("acks", "all")
-        .set("enable.idempotence", idempotent)
-        .set(
-            "message.timeout.ms",
-            limits.message_timeout.as_millis().to_string(),
-        )
-        .set("linger.ms", linger)
-        .set("batch.num.messages", batch)
-        .set("queue.buffering.max.messages", queue.to_string())
-        .set("queue.buffering.max.kbytes", QUEUE_KIB)
-        .set("reconnect.backoff.max.ms", "1000")
-        // Long enough for a broker that creates topics by itself.
-        .set("topic.metadata.propagation.max.ms", "800")
-        .set("statistics.interval.ms", "1000");
-    config
 }
 
 /// Counts a publish until it is dropped.

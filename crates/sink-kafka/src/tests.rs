@@ -119,7 +119,7 @@ async fn a_refused_batch_is_no_verdict_on_its_events() {
 }
 
 #[tokio::test]
-async fn an_unknown_topic_is_unroutable_at_once_and_routable_once_it_exists() {
+async fn an_unknown_topic_is_unroutable_long_before_the_time_out() {
     let kafka = EmbeddedKafka::start().unwrap();
     let sink = sink(&kafka, PATIENT).await;
     let unknown = Resp::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART;
