@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::Deserialize;
 use vodbridge_core::Template;
+use vodbridge_core::config::bytes;
 
 /// Settings of a file sink. One structured CloudEvent a line, in `DIRECTORY/TOPIC.ndjson`.
 #[derive(Debug, Clone, Deserialize)]
@@ -15,7 +16,7 @@ pub struct FileConfig {
     #[serde(default = "default_topic")]
     pub topic: Template,
     /// A file that has grown past this many bytes is set aside as `TOPIC-<number>.ndjson`.
-    #[serde(default = "default_rotate_bytes")]
+    #[serde(default = "default_rotate_bytes", with = "bytes")]
     pub rotate_bytes: u64,
     /// Says that a disk which is lost with the container, or memory, is good enough to confirm by.
     #[serde(default)]

@@ -161,6 +161,7 @@ impl Sink for NatsSink {
 
     fn close(&self) -> BoxFuture<'_, Result<(), BoxError>> {
         async move {
+            self.status.closing();
             timeout(WAIT, self.client.drain()).await??;
             Ok(())
         }

@@ -17,6 +17,7 @@ pub(crate) struct Status {
     refused: AtomicBool,
     /// The server that this is connected to has begun to stop.
     stopping: AtomicBool,
+    closing: AtomicBool,
 }
 
 impl Status {
@@ -28,6 +29,7 @@ impl Status {
             reached: watch::Sender::new(false),
             refused: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
+            closing: AtomicBool::new(false),
         }
     }
 
@@ -56,6 +58,9 @@ impl Status {
             }
             Event::Disconnected => {
                 self.connected.send_replace(false);
+                if self.closing.load(Ordering::Relaxed) {
+                    return;
+                }
                 let what = format!("disconnected from {}", self.servers);
                 self.down(
                     &what,
@@ -89,6 +94,11 @@ impl Status {
     /// Whether the server has begun to stop: it stops JetStream first, and then finds no stream.
     pub(crate) fn is_stopping(&self) -> bool {
         self.stopping.load(Ordering::Relaxed)
+    }
+
+    /// From here on a lost connection is as it should be.
+    pub(crate) fn closing(&self) {
+        self.closing.store(true, Ordering::Relaxed);
     }
 
     pub(crate) fn acked(&self) {

@@ -20,8 +20,8 @@ const ANSWER: usize = 1 << 20;
 /// Ask a running bridge's admin listener; exit 0 if it answers well.
 #[derive(Debug, Args)]
 pub(super) struct Health {
-    /// What to ask: /livez, /readyz or /healthz.
-    #[arg(long, default_value = "http://127.0.0.1:9600/healthz")]
+    /// What to ask: /livez, /readyz, or /healthz, which tells all and is never bad.
+    #[arg(long, default_value = "http://127.0.0.1:9600/readyz")]
     url: Uri,
     /// How long the answer may take.
     #[arg(long, default_value = "3s", value_parser = humantime::parse_duration)]

@@ -122,12 +122,11 @@ async fn state_ack(sink: OpenSink, metrics: Metrics) {
             );
             for finding in inspection.findings {
                 let (what, remedy) = (finding.what, finding.remedy);
-                tracing::warn!(
-                    sink = broker.name(),
-                    blocking = finding.blocking,
-                    remedy,
-                    "{what}"
-                );
+                if finding.blocking {
+                    tracing::error!(sink = broker.name(), remedy, "{what}");
+                } else {
+                    tracing::info!(sink = broker.name(), remedy, "{what}");
+                }
             }
         }
         Err(error) => tracing::warn!(

@@ -13,7 +13,7 @@ use vodbridge_core::{
     DeadLetter, Ended, Envelope, Intake, LogLimit, Patience, Reason, Sink, chain,
 };
 use vodbridge_vod::signature::callback::{CallbackKeys, SignatureError, Tolerance};
-use vodbridge_vod::{Catalogue, Normalizer, Notification, TraceContext, Via, raw_id};
+use vodbridge_vod::{Catalogue, Normalizer, Notification, TraceContext, Via};
 
 use super::WebhookConfig;
 use super::body::{ByteBudget, HeldBody};
@@ -216,8 +216,9 @@ impl Endpoint {
         reason: Reason,
         error: String,
     ) -> (Verdict, Option<Ended>) {
+        let (id, content) = poison::kept(&received.body.bytes, &received.headers);
         let letter = DeadLetter {
-            id: raw_id(&received.body.bytes),
+            id,
             reason,
             source: self.intake.source().clone(),
             sink: None,
@@ -225,7 +226,7 @@ impl Endpoint {
             attempts: 0,
             first: received.at,
             last: SystemTime::now(),
-            content: poison::kept(&received.body.bytes, &received.headers),
+            content,
         };
         let ended = self
             .intake

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use hyper::HeaderMap;
 use vodbridge_core::Content;
-use vodbridge_vod::Notification;
+use vodbridge_vod::{Notification, raw_id};
 
 /// A header whose name has one of these in it could hold a secret.
 const SECRET: [&str; 8] = [
@@ -17,17 +17,21 @@ const SECRET: [&str; 8] = [
     "credential",
 ];
 
-/// The body and its headers, without secrets: Sign and T never travel on.
-pub(super) fn kept(body: &Bytes, headers: &HeaderMap) -> Content {
+/// An id and the body with its headers, without secrets: Sign and T never travel on, and copies
+/// that differ in nothing else have the same id.
+pub(super) fn kept(body: &Bytes, headers: &HeaderMap) -> (String, Content) {
     let is_secret = |name: &str| SECRET.iter().any(|word| name.contains(word));
     let headers = headers.iter().filter(|(name, _)| !is_secret(name.as_str()));
     let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
-    Content::Raw {
-        body: kept_body(body),
+    let body = kept_body(body);
+    let id = raw_id(&body);
+    let content = Content::Raw {
+        body,
         headers: headers
             .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
             .collect(),
-    }
+    };
+    (id, content)
 }
 
 fn kept_body(body: &Bytes) -> Bytes {
@@ -57,7 +61,7 @@ mod tests {
             headers.insert(name, HeaderValue::from_static("hunter2"));
         }
         headers.insert("host", HeaderValue::from_static("example"));
-        let Content::Raw { headers, .. } = kept(&Bytes::new(), &headers) else {
+        let (_, Content::Raw { headers, .. }) = kept(&Bytes::new(), &headers) else {
             unreachable!()
         };
         assert_eq!(headers, [("host".to_owned(), "example".to_owned())]);
