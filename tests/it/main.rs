@@ -2,8 +2,10 @@
 
 mod bad_input;
 mod brokers;
+mod cli;
 mod clients;
 mod copies;
+mod demo;
 mod deploy;
 mod destinations;
 mod layout;
@@ -13,5 +15,7 @@ mod outage;
 mod own;
 mod refusals;
 mod restart;
+mod send;
 mod signature;
+mod topology;
 mod workload;

@@ -172,6 +172,11 @@ impl Bridge {
         answer.with_context(|| self.process.log_tail())
     }
 
+    /// `host:port` of the admin listener.
+    pub fn admin_address(&self) -> &str {
+        &self.admin
+    }
+
     /// A GET on the admin port.
     ///
     /// # Errors

@@ -6,6 +6,7 @@
 
 pub mod bridge;
 pub mod brokers;
+pub mod cli;
 pub mod clients;
 pub mod http;
 pub mod installed;

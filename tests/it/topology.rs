@@ -1,0 +1,175 @@
+//! What publishing needs of the brokers: printed by `topics`, missed by `check --connect`, made by
+//! `provision`.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Context, Result, ensure};
+use serde_json::{Value, json};
+use vodbridge_tests::bridge::Setup;
+use vodbridge_tests::cli::{Ran, run};
+use vodbridge_tests::ports::free_port;
+
+use crate::destinations::Destinations;
+
+const SINKS: [&str; 3] = ["kafka", "nats", "rabbitmq"];
+
+async fn ran(setup: &Setup, arguments: &[&str]) -> Result<Ran> {
+    run(setup.command(arguments)?).await
+}
+
+/// What `check --connect` says of each sink.
+async fn checked(setup: &Setup, code: i32) -> Result<Vec<Value>> {
+    let check = ran(setup, &["check", "--connect", "--output", "json"]).await?;
+    ensure!(check.code == Some(code), "{check:?}");
+    let said = check.json()?;
+    assert_eq!(said[0]["ok"], code == 0, "{check:?}");
+    let sinks = said[0]["sinks"].as_array().context("no sinks")?;
+    let names: Vec<&str> = sinks
+        .iter()
+        .filter_map(|sink| sink["sink"].as_str())
+        .collect();
+    assert_eq!(names, SINKS);
+    Ok(sinks.clone())
+}
+
+/// What `provision` says it found or made.
+async fn provisioned(setup: &Setup) -> Result<Vec<Value>> {
+    let provision = ran(setup, &["provision", "--output", "json"]).await?;
+    ensure!(provision.code == Some(0), "{provision:?}");
+    Ok(provision.json()?[0].as_array().context("no list")?.clone())
+}
+
+fn all_are(made: &[Value], created: bool) {
+    for sink in SINKS {
+        let of_sink: Vec<_> = made.iter().filter(|made| made["sink"] == sink).collect();
+        assert!(!of_sink.is_empty(), "nothing on {sink}");
+        assert!(
+            of_sink.iter().all(|made| made["created"] == created),
+            "{of_sink:?}"
+        );
+    }
+}
+
+#[tokio::test]
+async fn what_is_missing_is_told_and_made() -> Result<()> {
+    let destinations = Destinations::new("topology").await?;
+    let setup = Setup::new(&destinations.configuration("structured"))?;
+
+    for sink in checked(&setup, 1).await? {
+        assert_eq!(sink["ok"], false, "{sink}");
+        let findings = sink["findings"].as_array().context("no findings")?;
+        let helps = |finding: &&Value| {
+            finding["blocking"] == true
+                && finding["remedy"]
+                    .as_str()
+                    .is_some_and(|r| r.contains("vodbridge provision"))
+        };
+        ensure!(
+            findings.iter().any(|finding| helps(&finding)),
+            "no remedy: {sink}"
+        );
+    }
+    let text = ran(&setup, &["check", "--connect"]).await?;
+    ensure!(text.code == Some(1), "{text:?}");
+    for sink in SINKS {
+        ensure!(text.out.contains(&format!("{sink}: not ready")), "{text:?}");
+    }
+
+    all_are(&provisioned(&setup).await?, true);
+    all_are(&provisioned(&setup).await?, false);
+    let text = ran(&setup, &["provision"]).await?;
+    ensure!(text.code == Some(0), "{text:?}");
+    ensure!(
+        text.out.lines().all(|line| line.ends_with(": there")),
+        "{text:?}"
+    );
+
+    for sink in checked(&setup, 0).await? {
+        assert_eq!(sink["ok"], true, "{sink}");
+        ensure!(
+            sink["ack"].as_str().is_some_and(|ack| !ack.is_empty()),
+            "no ack: {sink}"
+        );
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_topics_prints_is_what_is_made() -> Result<()> {
+    let destinations = Destinations::new("topics").await?;
+    let setup = Setup::new(&destinations.configuration("structured"))?;
+    let topics = ran(&setup, &["topics", "--output", "json"]).await?;
+    ensure!(topics.code == Some(0), "{topics:?}");
+    let printed = topics.json()?[0].clone();
+    let of = |sink: &str| -> BTreeSet<String> {
+        serde_json::from_value(printed[sink].clone()).unwrap_or_default()
+    };
+    let prefix = &destinations.prefix;
+    for sink in SINKS {
+        // Unknown types included, so that no later one finds no topic.
+        for known in ["NewFileUpload", "other", "v2.other"] {
+            ensure!(
+                of(sink).contains(&format!("{prefix}.{known}")),
+                "{sink} lacks {known}"
+            );
+        }
+    }
+    let dead_letter = format!("{prefix}.dead_letter");
+    ensure!(of("kafka").contains(&dead_letter) && !of("nats").contains(&dead_letter));
+
+    let text = ran(&setup, &["topics"]).await?;
+    for topic in of("kafka") {
+        ensure!(
+            text.out.lines().any(|line| line.trim() == topic),
+            "{topic} is not printed"
+        );
+    }
+
+    setup.run(&["provision"]).await?;
+    let listed = destinations
+        .kafka
+        .call("list_topics", json!({ "prefix": prefix }))
+        .await?;
+    let made: BTreeSet<String> = listed
+        .iter()
+        .filter_map(Value::as_str)
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(made, of("kafka"));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_broker_that_is_not_there_is_told() -> Result<()> {
+    let port = free_port()?;
+    let sinks = [
+        format!(r#"kafka: {{ brokers: ["127.0.0.1:{port}"], topic: "vod.{{event_type}}" }}"#),
+        format!(
+            r#"rabbitmq: {{ url: "amqp://guest:hidden@127.0.0.1:{port}/%2f", exchange: vod, routing_key: "vod.{{event_type}}" }}"#
+        ),
+        format!(
+            r#"nats: {{ servers: ["nats://127.0.0.1:{port}"], subject: "vod.{{event_type}}", stream: VOD }}"#
+        ),
+    ];
+    let named = ["kafka", "rabbitmq", "nats"]
+        .iter()
+        .zip(sinks)
+        .map(|(name, sink)| format!("{name}: {{ {sink} }}"));
+    let sinks = named.collect::<Vec<_>>().join(", ");
+    let setup = Setup::new(&format!(
+        "sinks: {{ {sinks} }}\ndead_letter: {{ sink: kafka }}\n"
+    ))?;
+    for sink in checked(&setup, 1).await? {
+        let finding = &sink["findings"][0];
+        assert_eq!(finding["blocking"], true, "{sink}");
+        ensure!(
+            finding["remedy"].as_str().is_some_and(|r| !r.is_empty()),
+            "{sink}"
+        );
+        ensure!(
+            !sink.to_string().contains("hidden"),
+            "a password is shown: {sink}"
+        );
+    }
+    Ok(())
+}
