@@ -156,16 +156,14 @@ impl Intake {
 
     /// Writes a notification that cannot become an event to the dead letter.
     pub async fn dead_letter(&self, letter: &DeadLetter, deadline: Instant) -> Ended {
-        let admitted = self.before(deadline, async {
-            let share = acquire(&self.shares.dead_letters).await;
-            (share, self.permit().await)
-        });
-        let Some((_share, permit)) = admitted.await else {
+        let needed = [&self.shares.dead_letters, &self.permits];
+        let Some(mut taken) = self.before(deadline, acquire_all(&needed)).await else {
             return Ended::new(Err(self.without_result(NoResult::Full)), None);
         };
+        let permit = taken.pop().map(|permit| self.in_flight(permit));
         let result = self.pipeline.dead_letter(letter, deadline).await;
         self.count(&result);
-        Ended::new(result, Some(permit))
+        Ended::new(result, permit)
     }
 
     /// The caller of this event was answered 200 in time, so that no copy of it will come.
@@ -190,34 +188,41 @@ impl Intake {
         Ended::new(lead.end(result), Some(permit))
     }
 
-    /// A share of each sink that is still open, then a permit; None: the deadline passed.
+    /// A share of each sink that is still open, and a permit; None: the deadline passed.
     async fn admit(&self, delivery: &Delivery) -> Option<InFlight> {
-        if let Ok(permit) = self.permits.clone().try_acquire_owned()
-            && self.shares.sinks.is_empty()
+        if self.shares.sinks.is_empty()
+            && let Ok(permit) = self.permits.clone().try_acquire_owned()
         {
             return Some(self.in_flight(permit));
         }
-        loop {
+        let open = delivery.open();
+        let shares = self
+            .shares
+            .sinks
+            .iter()
+            .filter(|(sink, _)| open.contains(*sink));
+        let needed: Vec<_> = shares
+            .map(|(_, share)| share)
+            .chain([&self.permits])
+            .collect();
+        let mut taken = loop {
             let deadline = delivery.deadline();
-            let admitted = self.before(deadline, async {
-                for (sink, share) in self
-                    .shares
-                    .sinks
-                    .iter()
-                    .filter(|(sink, _)| delivery.open().contains(*sink))
-                {
-                    delivery.keep_share(*sink, acquire(share).await);
-                }
-                self.permit().await
-            });
-            match admitted.await {
-                Some(permit) => return Some(permit),
-                None if delivery.deadline() > deadline && !self.pipeline.is_cut() => {
-                    delivery.release_all()
-                }
+            match self.before(deadline, acquire_all(&needed)).await {
+                Some(taken) => break taken,
+                None if delivery.deadline() > deadline && !self.pipeline.is_cut() => {}
                 None => return None,
             }
+        };
+        let permit = taken.pop()?;
+        let shares = self
+            .shares
+            .sinks
+            .iter()
+            .filter(|(sink, _)| open.contains(*sink));
+        for ((sink, _), share) in shares.zip(taken) {
+            delivery.keep_share(*sink, share);
         }
+        Some(self.in_flight(permit))
     }
 
     /// None: the deadline passed, or the pipeline was cut.
@@ -227,10 +232,6 @@ impl Intake {
             done = timeout_at(deadline, wait) => done.ok(),
             () = self.pipeline.was_cut() => None,
         }
-    }
-
-    async fn permit(&self) -> InFlight {
-        self.in_flight(acquire(&self.permits).await)
     }
 
     fn in_flight(&self, permit: OwnedSemaphorePermit) -> InFlight {
@@ -261,12 +262,33 @@ impl Intake {
     }
 }
 
-async fn acquire(semaphore: &Arc<Semaphore>) -> OwnedSemaphorePermit {
-    semaphore
-        .clone()
-        .acquire_owned()
-        .await
-        .expect("the semaphores of an intake are never closed")
+/// One permit of each. None is held while another is waited for: deliveries that wait for a sink
+/// that is away would hold the places of those that do not.
+async fn acquire_all(semaphores: &[&Arc<Semaphore>]) -> Vec<OwnedSemaphorePermit> {
+    let mut waited_for = None;
+    loop {
+        let mut taken = Vec::with_capacity(semaphores.len());
+        for (at, semaphore) in semaphores.iter().enumerate() {
+            match waited_for.take_if(|(of, _)| *of == at) {
+                Some((_, permit)) => taken.push(permit),
+                None => match Arc::clone(semaphore).try_acquire_owned() {
+                    Ok(permit) => taken.push(permit),
+                    Err(_) => break,
+                },
+            }
+        }
+        let Some(missing) = semaphores.get(taken.len()) else {
+            return taken;
+        };
+        let at = taken.len();
+        drop(taken);
+        drop(waited_for);
+        let permit = Arc::clone(missing).acquire_owned().await;
+        waited_for = Some((
+            at,
+            permit.expect("the semaphores of an intake are never closed"),
+        ));
+    }
 }
 
 /// The end of a delivery, reached by every path: a panic or a drop tells those who joined that

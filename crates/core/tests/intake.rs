@@ -255,3 +255,41 @@ async fn a_sink_that_is_away_holds_at_most_half_of_the_permits() {
         task.abort();
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_a_sink_that_is_away_holds_no_place_of_a_healthy_one() {
+    let (healthy, away) = (
+        FakeSink::acking("healthy"),
+        FakeSink::new("away", [], Step::Hang),
+    );
+    let both = Route {
+        targets: Targets {
+            required: SinkSet::of([0, 1]),
+            shadow: SinkSet::default(),
+        },
+        conditions: vec![Condition {
+            label: "event_type".into(),
+            patterns: vec![Glob::new("FileDeleted")],
+        }],
+        ..Route::default()
+    };
+    let one = Route {
+        targets: Targets {
+            required: SinkSet::of([0]),
+            shadow: SinkSet::default(),
+        },
+        ..Route::default()
+    };
+    let intake = intake_with(&[&healthy, &away], Router::new(vec![both, one]), 4);
+    let waiting = ["1", "2", "3", "4", "5", "6"].map(|id| deliver(&intake, id, patience(60)));
+    away.wait_started(2).await;
+    for id in ["7", "8", "9"] {
+        let ended = intake
+            .deliver(&envelope(id, "PullComplete"), patience(5))
+            .await;
+        assert_eq!(ended.result.unwrap(), Outcome::Delivered);
+    }
+    for task in waiting {
+        task.abort();
+    }
+}

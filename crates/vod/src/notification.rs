@@ -42,6 +42,12 @@ pub enum Unparsable {
     /// Empty, or anything that does not begin as a JSON object.
     #[error("not a JSON object")]
     NotAnObject,
+    /// An object has over 100,000 members.
+    #[error("an object with over 100,000 members, at byte {at}")]
+    TooManyMembers {
+        /// Offset of the first that is too many.
+        at: usize,
+    },
     /// 1 GiB or more.
     #[error("1 GiB or larger")]
     TooLarge,

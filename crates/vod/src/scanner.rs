@@ -6,6 +6,10 @@ use crate::document::{Document, ESCAPED, OPENING, Token};
 /// Deepest nesting that is taken; the top-level object is the first level.
 pub(crate) const MAX_DEPTH: usize = 128;
 
+/// Most members that an object may have. Sorting them for the id takes many times the memory of
+/// the text, and no real notification has a hundred.
+pub(crate) const MAX_MEMBERS: u32 = 100_000;
+
 /// What may come next.
 #[derive(Clone, Copy)]
 enum Expect {
@@ -16,13 +20,21 @@ enum Expect {
     Separator,
 }
 
+/// What is not closed yet.
+#[derive(Clone, Copy)]
+struct Open {
+    /// The index of the opening token.
+    token: u32,
+    closing: u8,
+    members: u32,
+}
+
 pub(crate) struct Scanner<'a> {
     text: &'a str,
     bytes: &'a [u8],
     at: usize,
     tokens: Vec<Token>,
-    /// The index of each opening token that is not closed yet, and what closes it.
-    open: Vec<(u32, u8)>,
+    open: Vec<Open>,
     compact: bool,
 }
 
@@ -111,15 +123,19 @@ impl<'a> Scanner<'a> {
             return Err(Unparsable::TooDeep { at: self.at });
         }
         // There are no more tokens than bytes.
-        self.open.push((self.tokens.len() as u32, closing));
+        self.open.push(Open {
+            token: self.tokens.len() as u32,
+            closing,
+            members: 0,
+        });
         self.push(self.at, 0, OPENING);
         self.at += 1;
         Ok(next)
     }
 
     fn close(&mut self) -> Expect {
-        if let Some((open, _)) = self.open.pop() {
-            self.tokens[open as usize].reach |= self.tokens.len() as u32;
+        if let Some(open) = self.open.pop() {
+            self.tokens[open.token as usize].reach |= self.tokens.len() as u32;
         }
         self.push(self.at, self.at + 1, 0);
         self.at += 1;
@@ -128,7 +144,7 @@ impl<'a> Scanner<'a> {
 
     /// The bracket that closes what is open innermost.
     fn closing(&self) -> u8 {
-        self.open.last().map_or(0, |(_, closing)| *closing)
+        self.open.last().map_or(0, |open| open.closing)
     }
 
     fn after_comma(&self) -> Expect {
@@ -139,6 +155,12 @@ impl<'a> Scanner<'a> {
     }
 
     fn key(&mut self) -> Result<Expect, Unparsable> {
+        if let Some(object) = self.open.last_mut() {
+            object.members += 1;
+            if object.members > MAX_MEMBERS {
+                return Err(Unparsable::TooManyMembers { at: self.at });
+            }
+        }
         self.string()?;
         if self.peek()? != b':' {
             return Err(self.syntax());

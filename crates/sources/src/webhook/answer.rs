@@ -10,13 +10,14 @@ use bytes::Bytes;
 use http_body_util::Full;
 use hyper::body::Incoming;
 use hyper::header::{ALLOW, CONTENT_TYPE, HeaderValue};
-use hyper::{Method, Request, Response, StatusCode};
+use hyper::{HeaderMap, Method, Request, Response, StatusCode};
 use thiserror::Error;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use super::body::BodyError;
 use super::caller::{Caller, Waiting};
 use super::endpoint::{Endpoint, Received, Verdict};
+use super::socket::Socket;
 
 /// After this the cloud has given up (5 s, and half a second for the way).
 pub(super) const GIVEN_UP: Duration = Duration::from_millis(5500);
@@ -43,6 +44,7 @@ pub(super) async fn callback(
     endpoint: &Arc<Endpoint>,
     request: Request<Incoming>,
     since: Instant,
+    socket: &Socket,
 ) -> Result<Answer, Unanswered> {
     if request.method() != Method::POST {
         let mut answer = refusal(StatusCode::METHOD_NOT_ALLOWED, "only POST");
@@ -51,12 +53,12 @@ pub(super) async fn callback(
             .insert(ALLOW, HeaderValue::from_static("POST"));
         return Ok(answer);
     }
-    let caller = Arc::new(Caller::new(since));
+    let caller = Arc::new(Caller::new(since, Some(socket.clone())));
     let _waiting = Waiting(&caller);
     let given_up = since + GIVEN_UP;
     let (head, body) = request.into_parts();
     let config = &endpoint.config;
-    let read = endpoint.budget.read(body, config.max_body_bytes);
+    let read = endpoint.budget.read(body, head_bytes(&head.headers));
     let body = match timeout_at(since + config.body_timeout, read).await {
         Ok(Ok(body)) => body,
         Ok(Err(BodyError::TooLarge)) => return Ok(too_large(endpoint)),
@@ -99,6 +101,13 @@ pub(super) async fn callback(
     }
 }
 
+fn head_bytes(headers: &HeaderMap) -> u64 {
+    let bytes = headers
+        .iter()
+        .map(|(name, value)| name.as_str().len() + value.len());
+    bytes.sum::<usize>() as u64
+}
+
 /// The cloud does not listen any more, and has sent or will send a copy.
 fn too_late(caller: &Caller) -> Answer {
     caller.left();
@@ -108,11 +117,14 @@ fn too_late(caller: &Caller) -> Answer {
 /// The one loss by size.
 fn too_large(endpoint: &Endpoint) -> Answer {
     let (source, cap) = (&**endpoint.intake.source(), endpoint.config.max_body_bytes);
-    tracing::error!(
-        source,
-        cap,
-        "a notification over `max_body_bytes` was refused and is lost; raise the cap"
-    );
+    if let Some(held_back) = endpoint.logs.too_large.allows() {
+        tracing::error!(
+            source,
+            cap,
+            held_back,
+            "a notification over `max_body_bytes` was refused and is lost; raise the cap"
+        );
+    }
     endpoint.intake.metrics().refused("too_large");
     refusal(StatusCode::PAYLOAD_TOO_LARGE, "the body is over the cap")
 }
@@ -125,12 +137,16 @@ async fn close(
     given_up: Instant,
 ) -> Result<Answer, Unanswered> {
     endpoint.intake.metrics().refused(reason);
-    tracing::warn!(
-        source = &**endpoint.intake.source(),
-        reason,
-        error,
-        "a body did not come whole"
-    );
+    if let Some(held_back) = endpoint.logs.not_whole.allows() {
+        let source = &**endpoint.intake.source();
+        tracing::warn!(
+            source,
+            reason,
+            error,
+            held_back,
+            "a body did not come whole"
+        );
+    }
     sleep_until(given_up).await;
     Err(Unanswered)
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+use super::socket::Socket;
+
 /// An answer that leaves later than this may reach the cloud after it has given up at 5 s.
 const IN_TIME: Duration = Duration::from_millis(4500);
 
@@ -17,19 +19,28 @@ const LEFT: u8 = 2;
 pub(crate) struct Caller {
     since: Instant,
     state: AtomicU8,
+    socket: Option<Socket>,
 }
 
 impl Caller {
-    pub(crate) fn new(since: Instant) -> Self {
+    /// A caller that came at `since`, by this socket.
+    pub(crate) fn new(since: Instant, socket: Option<Socket>) -> Self {
         Self {
             since,
             state: AtomicU8::new(WAITING),
+            socket,
         }
+    }
+
+    /// In doubt, yes: one that has closed its side only is told the same, and a copy that never
+    /// comes costs an entry in memory.
+    fn has_gone(&self) -> bool {
+        self.socket.as_ref().is_some_and(Socket::peer_has_closed)
     }
 
     /// A 200 leaves now. True: in time, so that the cloud takes it for a confirm.
     pub(crate) fn answered(&self) -> bool {
-        let in_time = self.since.elapsed() <= IN_TIME;
+        let in_time = self.since.elapsed() <= IN_TIME && !self.has_gone();
         self.state
             .store(if in_time { ANSWERED_IN_TIME } else { LEFT }, Relaxed);
         in_time
@@ -48,7 +59,7 @@ impl Caller {
     pub(crate) fn was_left_unanswered(&self) -> bool {
         match self.state.load(Relaxed) {
             LEFT => true,
-            WAITING => self.since.elapsed() > IN_TIME,
+            WAITING => self.since.elapsed() > IN_TIME || self.has_gone(),
             _ => false,
         }
     }

@@ -49,7 +49,7 @@ pub struct WebhookConfig {
     #[serde(default = "seconds::<75>", with = "duration")]
     pub header_read_timeout: Duration,
     /// How long a body may take. The connection is closed after it, never before 5.5 s.
-    #[serde(default = "seconds::<10>", with = "duration")]
+    #[serde(default = "seconds::<6>", with = "duration")]
     pub body_timeout: Duration,
     /// Answers GET with 200, for balancers that probe the public port.
     #[serde(default)]

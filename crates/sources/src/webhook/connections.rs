@@ -3,9 +3,10 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 use tokio_util::sync::CancellationToken;
 
 /// The open connections of a listener.
@@ -120,9 +121,10 @@ impl Slot {
         self.connection.idle_since.load(Relaxed) == BUSY
     }
 
-    /// Resolves when the connection is to close.
-    pub(super) async fn asked_to_close(&self) {
+    /// Resolves this long after the connection was asked to close.
+    pub(super) async fn asked_to_close_for(&self, time: Duration) {
         self.connection.close.cancelled().await;
+        sleep(time).await;
     }
 }
 
@@ -150,8 +152,6 @@ impl Drop for Busy<'_> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::FutureExt;
     use tokio::time::advance;
 

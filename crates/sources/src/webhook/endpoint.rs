@@ -1,12 +1,13 @@
 //! One application's callbacks: from a body to its delivery, detached from the connection.
 
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, resume_unwind};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use futures_util::FutureExt;
 use hyper::HeaderMap;
-use tokio::task::JoinHandle;
+use tokio::sync::Semaphore;
+use tokio::task::{JoinHandle, spawn_blocking};
 use tokio::time::{Instant, timeout};
 use tokio_util::task::TaskTracker;
 use vodbridge_core::{
@@ -19,14 +20,18 @@ use super::WebhookConfig;
 use super::body::{ByteBudget, HeldBody};
 use super::caller::Caller;
 use super::occurrence::Occurrences;
-use super::poison;
+use super::poison::{self, Kept};
 use super::quota::Quota;
 
 /// What the undelivered file is called: the topic of its records.
 pub const UNDELIVERED: &str = "undelivered";
+/// A body over this many bytes is large.
+const LARGE: usize = 256 * 1024;
+/// What a dead letter takes beside what it keeps.
+const RECORD: usize = 1024;
 /// The undelivered file is best effort: this long, and no longer.
 const UNDELIVERED_TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two lines about undelivered events.
+/// Between two lines of a kind.
 const LOG_PAUSE: Duration = Duration::from_secs(1);
 /// An event is unroutable this long before `answer_within`, which leaves time for its dead
 /// letter.
@@ -42,7 +47,10 @@ pub struct Endpoint {
     occurrences: Occurrences,
     quota: Quota,
     undelivered: Arc<dyn Sink>,
-    undelivered_log: LogLimit,
+    pub(super) logs: Logs,
+    /// Large bodies are recognised one at a time, off the runtime's workers: it takes many times
+    /// their memory, and seconds.
+    large: Semaphore,
     tasks: TaskTracker,
 }
 
@@ -71,14 +79,50 @@ pub(super) enum Verdict {
 pub(super) struct Ending {
     pub(super) verdict: Verdict,
     /// Dropped once the caller has been answered.
-    pub(super) held: (Option<Ended>, HeldBody),
+    pub(super) held: (Option<Ended>, Arc<Received>),
 }
 
 /// What a body turned out to be.
 enum Recognised {
     Event(Envelope),
     Unverified(SignatureError),
-    Poison(Reason, String),
+    Poison(Poison),
+}
+
+/// What cannot become an event.
+struct Poison {
+    reason: Reason,
+    error: String,
+    kept: Kept,
+}
+
+impl Poison {
+    fn new(reason: Reason, error: String, received: &Received) -> Self {
+        let kept = poison::kept(&received.body.bytes, &received.headers);
+        Self {
+            reason,
+            error,
+            kept,
+        }
+    }
+}
+
+/// A line in a while for each thing that can happen often.
+pub(super) struct Logs {
+    pub(super) too_large: LogLimit,
+    pub(super) not_whole: LogLimit,
+    undelivered: LogLimit,
+}
+
+impl Default for Logs {
+    fn default() -> Self {
+        let limit = || LogLimit::new(LOG_PAUSE);
+        Self {
+            too_large: limit(),
+            not_whole: limit(),
+            undelivered: limit(),
+        }
+    }
 }
 
 impl Endpoint {
@@ -103,12 +147,13 @@ impl Endpoint {
                 Via::Webhook,
                 catalogue,
             ),
-            budget: ByteBudget::new(config.max_bytes),
+            budget: ByteBudget::new(config.max_bytes, config.max_body_bytes),
             keys,
             occurrences: Occurrences::new(),
             quota: Quota::new(),
             undelivered,
-            undelivered_log: LogLimit::new(LOG_PAUSE),
+            logs: Logs::default(),
+            large: Semaphore::new(1),
             tasks: TaskTracker::new(),
             intake,
             config,
@@ -117,22 +162,20 @@ impl Endpoint {
 
     /// Starts the delivery of a request, which goes on if its caller hangs up.
     pub(super) fn start(self: &Arc<Self>, received: Received) -> JoinHandle<Ending> {
-        let endpoint = self.clone();
+        let (endpoint, received) = (self.clone(), Arc::new(received));
         self.tasks.spawn(async move {
-            let delivery = AssertUnwindSafe(endpoint.handle(&received))
-                .catch_unwind()
-                .await;
-            let (verdict, ended) = match delivery {
+            let delivery = AssertUnwindSafe(endpoint.handle(&received)).catch_unwind();
+            let (verdict, ended) = match delivery.await {
                 Ok(done) => done,
                 Err(_) => {
-                    endpoint
-                        .dead_letter(&received, Reason::Panic, "the bridge failed on it".into())
-                        .await
+                    let error = "the bridge failed on it".to_owned();
+                    let poison = Poison::new(Reason::Panic, error, &received);
+                    endpoint.dead_letter(&received, poison).await
                 }
             };
             Ending {
                 verdict,
-                held: (ended, received.body),
+                held: (ended, received),
             }
         })
     }
@@ -143,12 +186,25 @@ impl Endpoint {
         self.tasks.wait().await;
     }
 
-    async fn handle(&self, received: &Received) -> (Verdict, Option<Ended>) {
-        match self.recognise(received) {
+    async fn handle(self: &Arc<Self>, received: &Arc<Received>) -> (Verdict, Option<Ended>) {
+        let recognised = match received.body.bytes.len() {
+            ..=LARGE => self.recognise(received),
+            _ => self.recognise_large(received).await,
+        };
+        match recognised {
             Recognised::Event(envelope) => self.deliver(&envelope, received).await,
             Recognised::Unverified(error) => (Verdict::Unverified(error), None),
-            Recognised::Poison(reason, error) => self.take_poison(received, reason, error).await,
+            Recognised::Poison(poison) => self.take_poison(received, poison).await,
         }
+    }
+
+    async fn recognise_large(self: &Arc<Self>, received: &Arc<Received>) -> Recognised {
+        let one = self.large.acquire().await;
+        let (endpoint, received) = (self.clone(), received.clone());
+        let recognised = spawn_blocking(move || endpoint.recognise(&received)).await;
+        drop(one);
+        // A panic goes on here, where it becomes a dead letter.
+        recognised.unwrap_or_else(|error| resume_unwind(error.into_panic()))
     }
 
     fn recognise(&self, received: &Received) -> Recognised {
@@ -161,11 +217,17 @@ impl Endpoint {
         }
         let notification = match notification {
             Ok(notification) => notification,
-            Err(error) => return Recognised::Poison(Reason::Unparsable, chain(&error)),
+            Err(error) => {
+                let poison = Poison::new(Reason::Unparsable, chain(&error), received);
+                return Recognised::Poison(poison);
+            }
         };
         let normalized = match self.normalizer.normalize(&notification, received.at) {
             Ok(normalized) => normalized,
-            Err(error) => return Recognised::Poison(Reason::Unrecognised, chain(&error)),
+            Err(error) => {
+                let poison = Poison::new(Reason::Unrecognised, chain(&error), received);
+                return Recognised::Poison(poison);
+            }
         };
         let occurrence = normalized.is_repeatable().then(|| {
             self.occurrences
@@ -196,37 +258,25 @@ impl Endpoint {
     }
 
     /// A caller that nobody vouches for can put only so much into the dead letter.
-    async fn take_poison(
-        &self,
-        received: &Received,
-        reason: Reason,
-        error: String,
-    ) -> (Verdict, Option<Ended>) {
-        let may_be_anybody = reason == Reason::Unparsable && self.keys.is_none();
-        if may_be_anybody && !self.quota.take(received.body.bytes.len()) {
-            self.intake.metrics().refused("unparsable_over_quota");
+    async fn take_poison(&self, received: &Received, poison: Poison) -> (Verdict, Option<Ended>) {
+        if self.keys.is_none() && !self.quota.take(poison.kept.size + RECORD) {
+            self.intake.metrics().refused("poison_over_quota");
             return (Verdict::Withheld, None);
         }
-        self.dead_letter(received, reason, error).await
+        self.dead_letter(received, poison).await
     }
 
-    async fn dead_letter(
-        &self,
-        received: &Received,
-        reason: Reason,
-        error: String,
-    ) -> (Verdict, Option<Ended>) {
-        let (id, content) = poison::kept(&received.body.bytes, &received.headers);
+    async fn dead_letter(&self, received: &Received, poison: Poison) -> (Verdict, Option<Ended>) {
         let letter = DeadLetter {
-            id,
-            reason,
+            id: poison.kept.id,
+            reason: poison.reason,
             source: self.intake.source().clone(),
             sink: None,
-            error: Some(error),
+            error: Some(poison.error),
             attempts: 0,
             first: received.at,
             last: SystemTime::now(),
-            content,
+            content: poison.kept.content,
         };
         let ended = self
             .intake
@@ -250,7 +300,7 @@ impl Endpoint {
             Ok(Ok(()))
         );
         self.intake.metrics().undelivered(kept);
-        let Some(held_back) = self.undelivered_log.allows() else {
+        let Some(held_back) = self.logs.undelivered.allows() else {
             return;
         };
         tracing::error!(

@@ -6,7 +6,6 @@ use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use futures_util::FutureExt;
 use futures_util::future::join_all;
 use hyper::Request;
 use hyper::body::Incoming;
@@ -20,11 +19,15 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::answer::{self, Answer, GIVEN_UP, Unanswered};
+use super::body::MAX_HEAD;
 use super::connections::{Connections, Slot};
 use super::endpoint::Endpoint;
+use super::socket::Socket;
 
-/// Bytes of a request's head; more is answered 431.
-const MAX_HEAD: usize = 64 * 1024;
+/// How long the last connections before the socket closes are waited for.
+const LAST_ACCEPT: Duration = Duration::from_millis(5);
+/// A connection that is to close waits so long for a request that is on its way.
+const LINGER: Duration = Duration::from_secs(1);
 /// Pause after a failed accept: out of file descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
@@ -110,7 +113,7 @@ impl Listener {
             () = server.quiet_for(drain.grace, Instant::now() + drain.latest) => {}
         }
         // Whoever has connected by now is served: closing the socket would reset them.
-        while let Some(Ok((stream, _))) = socket.accept().now_or_never() {
+        while let Ok(Ok((stream, _))) = timeout(LAST_ACCEPT, socket.accept()).await {
             server.serve(stream, server.connections.admit().await);
         }
         drop(socket);
@@ -160,16 +163,17 @@ impl Server {
             if let Err(error) = stream.set_nodelay(true) {
                 tracing::debug!(%error, "TCP_NODELAY was refused");
             }
-            let service = service_fn(|request| server.answer(request, &slot));
+            let socket = Socket::new(stream);
+            let service = service_fn(|request| server.answer(request, &slot, &socket));
             let mut http = http1::Builder::new();
             http.timer(TokioTimer::new())
                 .header_read_timeout(server.header_read_timeout);
-            http.half_close(true).max_buf_size(MAX_HEAD);
-            let connection = http.serve_connection(TokioIo::new(stream), service);
+            http.half_close(true).max_buf_size(MAX_HEAD as usize);
+            let connection = http.serve_connection(TokioIo::new(socket.clone()), service);
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
-                () = slot.asked_to_close() => {
+                () = slot.asked_to_close_for(LINGER) => {
                     connection.as_mut().graceful_shutdown();
                     // Half a head would keep it open for as long as its sender likes.
                     loop {
@@ -187,13 +191,18 @@ impl Server {
         });
     }
 
-    async fn answer(&self, request: Request<Incoming>, slot: &Slot) -> Result<Answer, Unanswered> {
+    async fn answer(
+        &self,
+        request: Request<Incoming>,
+        slot: &Slot,
+        socket: &Socket,
+    ) -> Result<Answer, Unanswered> {
         let since = Instant::now();
         self.touch();
         let _busy = slot.busy();
         let mut answer = match self.endpoints.get(request.uri().path()) {
             Some(endpoint) => {
-                let answer = answer::callback(endpoint, request, since).await?;
+                let answer = answer::callback(endpoint, request, since, socket).await?;
                 endpoint
                     .intake
                     .metrics()

@@ -10,6 +10,7 @@ mod listener;
 mod occurrence;
 mod poison;
 mod quota;
+mod socket;
 
 pub use config::{SignTolerance, WebhookConfig};
 pub use endpoint::{Endpoint, UNDELIVERED};

@@ -99,7 +99,7 @@ mod tests {
     }
 
     fn arrive(occurrences: &Occurrences) -> (Arc<Caller>, Arc<str>) {
-        let caller = Arc::new(Caller::new(Instant::now()));
+        let caller = Arc::new(Caller::new(Instant::now(), None));
         let name = occurrences.enter(SAME, &caller);
         (caller, name)
     }

@@ -5,33 +5,52 @@ use hyper::HeaderMap;
 use vodbridge_core::Content;
 use vodbridge_vod::{Notification, raw_id};
 
-/// A header whose name has one of these in it could hold a secret.
-const SECRET: [&str; 8] = [
-    "auth",
-    "cookie",
-    "token",
-    "secret",
-    "key",
-    "sign",
-    "password",
-    "credential",
+/// The headers that are kept: none in which a secret, or the query with Sign and T, can be.
+const KEPT: [&str; 14] = [
+    "content-encoding",
+    "content-length",
+    "content-type",
+    "date",
+    "host",
+    "traceparent",
+    "transfer-encoding",
+    "user-agent",
+    "via",
+    "x-forwarded-for",
+    "x-forwarded-host",
+    "x-forwarded-proto",
+    "x-real-ip",
+    "x-request-id",
 ];
 
-/// An id and the body with its headers, without secrets: Sign and T never travel on, and copies
-/// that differ in nothing else have the same id.
-pub(super) fn kept(body: &Bytes, headers: &HeaderMap) -> (String, Content) {
-    let is_secret = |name: &str| SECRET.iter().any(|word| name.contains(word));
-    let headers = headers.iter().filter(|(name, _)| !is_secret(name.as_str()));
-    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+/// What a request is kept as.
+pub(super) struct Kept {
+    /// The same for copies that differ in Sign and T only.
+    pub(super) id: String,
+    pub(super) content: Content,
+    /// Bytes of body and headers.
+    pub(super) size: usize,
+}
+
+/// Keeps the body and some headers; Sign and T never travel on.
+pub(super) fn kept(body: &Bytes, headers: &HeaderMap) -> Kept {
     let body = kept_body(body);
-    let id = raw_id(&body);
-    let content = Content::Raw {
-        body,
-        headers: headers
-            .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
-            .collect(),
-    };
-    (id, content)
+    let headers = headers
+        .iter()
+        .filter(|(name, _)| KEPT.contains(&name.as_str()));
+    let text = |value: &[u8]| String::from_utf8_lossy(value).into_owned();
+    let headers: Vec<_> = headers
+        .map(|(name, value)| (name.to_string(), text(value.as_bytes())))
+        .collect();
+    let size = headers
+        .iter()
+        .map(|(name, value)| name.len() + value.len())
+        .sum::<usize>();
+    Kept {
+        id: raw_id(&body),
+        size: body.len() + size,
+        content: Content::Raw { body, headers },
+    }
 }
 
 fn kept_body(body: &Bytes) -> Bytes {
@@ -54,14 +73,13 @@ mod tests {
             "authorization",
             "cookie",
             "x-api-key",
-            "x-vod-sign",
-            "proxy-authorization",
-            "x-auth-token",
+            "x-original-uri",
+            "referer",
         ] {
             headers.insert(name, HeaderValue::from_static("hunter2"));
         }
         headers.insert("host", HeaderValue::from_static("example"));
-        let (_, Content::Raw { headers, .. }) = kept(&Bytes::new(), &headers) else {
+        let Content::Raw { headers, .. } = kept(&Bytes::new(), &headers).content else {
             unreachable!()
         };
         assert_eq!(headers, [("host".to_owned(), "example".to_owned())]);
