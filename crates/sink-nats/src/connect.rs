@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::subject::is_literal;
 const PING_INTERVAL: Duration = Duration::from_secs(2);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 const LONGEST_DELAY: Duration = Duration::from_secs(1);
+/// The server refuses longer ones (`JSMaxNameLen`).
+const LONGEST_STREAM_NAME: usize = 255;
 
 /// Starts a client that goes on trying to connect for as long as it lives. `waiting` publishes
 /// may wait for its socket.
@@ -52,9 +55,10 @@ pub(crate) fn connect(
         .map_err(|error| NatsConfigError::Client(io::Error::other(error)))
 }
 
+/// Whether a stream can have this name.
 /// <https://docs.nats.io/running-a-nats-service/nats_admin/jetstream_admin/naming>
-fn is_stream_name(name: &str) -> bool {
-    is_literal(name) && !name.contains(['.', '/', '\\'])
+pub fn is_stream_name(name: &str) -> bool {
+    is_literal(name) && name.len() <= LONGEST_STREAM_NAME && !name.contains(['.', '/', '\\'])
 }
 
 /// 0, 2, 4, … ms after the first, second, … attempt, up to a second.
@@ -75,17 +79,35 @@ fn servers(servers: &[String]) -> Result<Vec<ServerAddr>, NatsConfigError> {
         if server.contains('@') {
             return Err(NatsConfigError::SecretInServer { number: at + 1 });
         }
-        server
-            .parse::<ServerAddr>()
-            .ok()
-            .filter(|address| {
-                matches!(address.scheme(), "nats" | "tls") && !address.host().is_empty()
-            })
-            .ok_or_else(|| NatsConfigError::Server {
-                server: server.clone(),
-            })
+        address(server).ok_or_else(|| NatsConfigError::Server {
+            server: server.clone(),
+        })
     };
     servers.iter().enumerate().map(parse).collect()
+}
+
+/// Whether it is a server's URL that the sink can use, or a host with or without a port.
+pub fn is_server(text: &str) -> bool {
+    address(text).is_some()
+}
+
+fn address(server: &str) -> Option<ServerAddr> {
+    let address: ServerAddr = server.parse().ok()?;
+    let good = matches!(address.scheme(), "nats" | "tls") && !address.host().is_empty();
+    good.then_some(address)
+}
+
+/// Whether a `.creds` file is there and holds a JWT and a seed.
+///
+/// # Errors
+///
+/// What is wrong with it. Never holds a part of it.
+pub fn validate_credentials(file: &Path) -> io::Result<()> {
+    credentials(file).map(drop)
+}
+
+fn credentials(file: &Path) -> io::Result<ConnectOptions> {
+    ConnectOptions::new().credentials(&fs::read_to_string(file)?)
 }
 
 fn authenticated(config: &NatsConfig) -> Result<ConnectOptions, NatsConfigError> {
@@ -105,12 +127,12 @@ fn authenticated(config: &NatsConfig) -> Result<ConnectOptions, NatsConfigError>
         }
         (None, None, Some(token), None, None) => Ok(options.token(token.expose().into())),
         (None, None, None, Some(seed), None) => Ok(options.nkey(seed.expose().into())),
-        (None, None, None, None, Some(file)) => fs::read_to_string(file)
-            .and_then(|text| options.credentials(&text))
-            .map_err(|source| NatsConfigError::Credentials {
+        (None, None, None, None, Some(file)) => {
+            credentials(file).map_err(|source| NatsConfigError::Credentials {
                 file: file.clone(),
                 source,
-            }),
+            })
+        }
         _ => Err(NatsConfigError::Authentication),
     }
 }

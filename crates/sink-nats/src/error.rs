@@ -62,6 +62,8 @@ pub(crate) enum Failure {
     Stopping(#[source] Refusal),
     #[error("no stream answers for subject {0:?}, and JetStream does not say that there is none")]
     NoLeader(String),
+    #[error("no stream takes subject {0:?}")]
+    NoStream(String),
     #[error("{0:?} is no subject that can be published to")]
     Subject(String),
     #[error("not stored under subject {subject:?}")]
@@ -72,6 +74,9 @@ pub(crate) enum Failure {
 #[derive(Debug, Error)]
 #[error("{0}")]
 pub(crate) struct Refusal(pub(crate) AckError);
+
+const NO_STREAM: &str =
+    "make the configured stream take this subject, or run `vodbridge provision`";
 
 impl Failure {
     /// The code of the JetStream API, where the server gave one.
@@ -86,7 +91,11 @@ impl Failure {
     fn kind(&self) -> Option<PublishErrorKind> {
         match self {
             Self::NotStored { source, .. } => Some(source.0.kind()),
-            Self::NotConnected | Self::Stopping(_) | Self::NoLeader(_) | Self::Subject(_) => None,
+            Self::NotConnected
+            | Self::Stopping(_)
+            | Self::NoLeader(_)
+            | Self::NoStream(_)
+            | Self::Subject(_) => None,
         }
     }
 
@@ -99,11 +108,12 @@ impl Failure {
         if let Self::NoLeader(_) = self {
             return "wait for the stream's leader election; where it does not end, look at the cluster and at the user's permission for $JS.API.STREAM.NAMES";
         }
+        if let Self::NoStream(_) = self {
+            return NO_STREAM;
+        }
         match (self.kind(), self.code()) {
             (Some(PublishErrorKind::StreamNotFound), _)
-            | (_, Some(ErrorCode::STREAM_NOT_MATCH | ErrorCode::STREAM_NOT_FOUND)) => {
-                "make the configured stream take this subject, or run `vodbridge provision`"
-            }
+            | (_, Some(ErrorCode::STREAM_NOT_MATCH | ErrorCode::STREAM_NOT_FOUND)) => NO_STREAM,
             (Some(PublishErrorKind::MaxPayloadExceeded), _) => {
                 "raise the server's max_payload; such events are dead letters"
             }
@@ -130,7 +140,8 @@ impl From<Failure> for PublishError {
                     | ErrorCode::STREAM_HEADER_EXCEEDS_MAXIMUM,
                 ),
             ) => Self::Permanent,
-            (_, Some(PublishErrorKind::StreamNotFound), _)
+            (Failure::NoStream(_), ..)
+            | (_, Some(PublishErrorKind::StreamNotFound), _)
             | (.., Some(ErrorCode::STREAM_NOT_MATCH | ErrorCode::STREAM_NOT_FOUND)) => {
                 Self::Unroutable
             }
@@ -169,6 +180,7 @@ mod tests {
             (Failure::NotConnected, "transient"),
             (stopping, "transient"),
             (Failure::NoLeader("vod.x".into()), "transient"),
+            (Failure::NoStream("vod.x".into()), "unroutable"),
             (Failure::Subject("a b".into()), "permanent"),
             (kind(PublishErrorKind::StreamNotFound), "unroutable"),
             (kind(PublishErrorKind::MaxPayloadExceeded), "permanent"),

@@ -10,5 +10,7 @@ mod subject;
 mod topology;
 
 pub use config::NatsConfig;
+pub use connect::{is_server, is_stream_name, validate_credentials};
 pub use error::NatsConfigError;
 pub use sink::NatsSink;
+pub use subject::LONGEST_SUBJECT;

@@ -23,7 +23,7 @@ use crate::subject::is_literal;
 /// of the publishes that wait for their acks.
 const WAIT: Duration = Duration::from_secs(2);
 /// Beyond [`WAIT`], so that the more telling error comes first.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(2500);
+const ATTEMPT_TIMEOUT: Duration = Duration::from_millis(3000);
 
 /// Publishes each envelope to its subject. An ack is the stream's: stored as often, and on what,
 /// as the stream is configured for.
@@ -111,13 +111,18 @@ impl NatsSink {
             Ok(_) => return Ok(()),
             Err(error) => Refusal(error),
         };
-        if refusal.0.kind() == PublishErrorKind::StreamNotFound {
-            if self.status.is_stopping() {
+        match refusal.0.kind() {
+            PublishErrorKind::StreamNotFound if self.status.is_stopping() => {
                 return Err(Failure::Stopping(refusal));
             }
-            if !self.is_without_stream(&subject).await {
+            PublishErrorKind::StreamNotFound if !self.is_without_stream(&subject).await => {
                 return Err(Failure::NoLeader(subject.to_string()));
             }
+            // Somebody listens to the subject, so the server does not say that no stream does.
+            PublishErrorKind::TimedOut if self.is_without_stream(&subject).await => {
+                return Err(Failure::NoStream(subject.to_string()));
+            }
+            _ => {}
         }
         Err(Failure::NotStored {
             subject: subject.to_string(),

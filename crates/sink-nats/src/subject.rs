@@ -4,6 +4,10 @@
 
 use vodbridge_core::Template;
 
+/// Bytes of a subject at most. NATS recommends so, where a server would take about 4,000.
+/// <https://docs.nats.io/nats-concepts/subjects>
+pub const LONGEST_SUBJECT: usize = 256;
+
 /// Whether a message can be published to it: tokens of printable ASCII between dots, no wildcard.
 pub(crate) fn is_literal(subject: &str) -> bool {
     subject.split('.').all(|token| {

@@ -1,7 +1,7 @@
 //! The open connections of a listener: capped, and at the cap the longest idle one makes room.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -26,6 +26,8 @@ pub(super) struct Connection {
     /// Milliseconds after the listener's start; [`BUSY`] while a request is under way.
     idle_since: AtomicU64,
     close: CancellationToken,
+    /// Asked to close by a drain, which waits for a request on its way.
+    draining: AtomicBool,
 }
 
 const BUSY: u64 = u64::MAX;
@@ -73,6 +75,7 @@ impl Connections {
             number,
             idle_since,
             close: CancellationToken::new(),
+            draining: AtomicBool::new(false),
         });
         self.lock().insert(number, connection.clone());
         Slot {
@@ -96,6 +99,7 @@ impl Connections {
     /// Asks every connection to close once it has answered what it has received.
     pub(super) fn close_all(&self) {
         for connection in self.lock().values() {
+            connection.draining.store(true, Relaxed);
             connection.close.cancel();
         }
     }
@@ -121,10 +125,20 @@ impl Slot {
         self.connection.idle_since.load(Relaxed) == BUSY
     }
 
-    /// Resolves this long after the connection was asked to close.
-    pub(super) async fn asked_to_close_for(&self, time: Duration) {
+    /// Resolves when the connection is to close; in a drain `linger` after that.
+    pub(super) async fn asked_to_close(&self, linger: Duration) {
         self.connection.close.cancelled().await;
-        sleep(time).await;
+        if self.connection.draining.load(Relaxed) {
+            sleep(linger).await;
+        }
+    }
+
+    /// For how long no request has been under way on the connection.
+    pub(super) fn idle_for(&self) -> Duration {
+        match self.connection.idle_since.load(Relaxed) {
+            BUSY => Duration::ZERO,
+            since => Duration::from_millis(self.connections.now().saturating_sub(since)),
+        }
     }
 }
 

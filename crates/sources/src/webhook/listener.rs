@@ -173,11 +173,12 @@ impl Server {
             tokio::pin!(connection);
             let ended = tokio::select! {
                 ended = connection.as_mut() => ended,
-                () = slot.asked_to_close_for(LINGER) => {
+                () = slot.asked_to_close(LINGER) => {
                     connection.as_mut().graceful_shutdown();
                     // Half a head would keep it open for as long as its sender likes.
                     loop {
-                        match timeout(GIVEN_UP, connection.as_mut()).await {
+                        let patience = GIVEN_UP.saturating_sub(slot.idle_for());
+                        match timeout(patience, connection.as_mut()).await {
                             Ok(ended) => break ended,
                             Err(_) if slot.is_busy() => {}
                             Err(_) => return,
