@@ -29,9 +29,9 @@ use vodbridge_core::{Health, Metrics, Sink, State};
 use crate::cli::version;
 
 /// Connections served at once; probes and scrapes need few.
-const CONNECTIONS: usize = 64;
-/// How long a connection may idle.
-const IDLE: Duration = Duration::from_secs(30);
+const CONNECTIONS: usize = 256;
+/// How long a connection may idle: idle ones must not keep a probe waiting.
+const IDLE: Duration = Duration::from_secs(5);
 /// Pause after a failed accept: out of file descriptors, most likely.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 

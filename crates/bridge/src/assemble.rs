@@ -12,7 +12,7 @@ use vodbridge_core::{
     Condition, DEAD_LETTER_RESERVE, DeadLetters, Glob, Intake, Metrics, Pipeline, Route, Router,
     Sink, SinkSet, Targets, Template, Topology,
 };
-use vodbridge_sink_file::{Durability, FileConfig, FileSink, durability};
+use vodbridge_sink_file::{Durability, FileConfig, FileSink, FileSinkError, durability};
 use vodbridge_sink_kafka::{KafkaSink, Limits};
 use vodbridge_sink_nats::NatsSink;
 use vodbridge_sink_rabbitmq::RabbitMqSink;
@@ -40,6 +40,13 @@ pub(crate) struct OpenSink {
 
 /// Opens every configured sink. Must run on a runtime: they connect in the background.
 pub(crate) fn open_sinks(config: &Config) -> Result<BTreeMap<String, OpenSink>> {
+    try_open_sinks(config)
+        .map(|(name, sink)| Ok((name, sink?)))
+        .collect()
+}
+
+/// Opens each configured sink by itself.
+pub(crate) fn try_open_sinks(config: &Config) -> impl Iterator<Item = (String, Result<OpenSink>)> {
     let topics = config.topics();
     let webhooks = || {
         config
@@ -53,18 +60,23 @@ pub(crate) fn open_sinks(config: &Config) -> Result<BTreeMap<String, OpenSink>> 
         .min()
         .unwrap_or(Duration::from_secs(20));
     let message_timeout = patience.saturating_sub(DEAD_LETTER_RESERVE + KAFKA_SCAN);
-    let open = |(name, sink): (&String, &config::Sink)| {
-        let broker = open_sink(name, sink, max_in_flight, message_timeout)
-            .with_context(|| format!("sinks.{name}"))?;
-        let topics = topics
-            .get(name.as_str())
-            .into_iter()
-            .flatten()
-            .cloned()
-            .collect();
-        Ok((name.clone(), OpenSink { broker, topics }))
+    let open = move |(name, sink): (&String, &config::Sink)| {
+        let topics = topics.get(name.as_str()).into_iter().flatten();
+        let topics = topics.cloned().collect();
+        let opened = open_sink(name, sink, max_in_flight, message_timeout);
+        let opened = opened.map(|broker| OpenSink { broker, topics });
+        (
+            name.clone(),
+            opened.with_context(|| format!("sinks.{name}")),
+        )
     };
-    config.sinks.iter().map(open).collect()
+    config.sinks.iter().map(open)
+}
+
+/// Whether a sink could not be opened because a bridge is running on its directory.
+pub(crate) fn is_in_use(error: &anyhow::Error) -> bool {
+    let cause = error.downcast_ref::<FileSinkError>();
+    matches!(cause, Some(FileSinkError::Locked { .. }))
 }
 
 fn open_sink(

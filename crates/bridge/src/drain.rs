@@ -15,6 +15,8 @@ use crate::admin::Status;
 /// Before the drain's timeout: all deadlines are cut, and what is left is written to the state
 /// directory.
 const CUT_RESERVE: Duration = Duration::from_secs(2);
+/// Two signals within this are one.
+const DOUBLE: Duration = Duration::from_secs(1);
 /// For closing sinks; a broker that does not answer cannot hold the exit up.
 const CLOSE: Duration = Duration::from_secs(5);
 
@@ -31,6 +33,18 @@ impl Signals {
             terminate: signal(SignalKind::terminate())?,
             interrupt: signal(SignalKind::interrupt())?,
         })
+    }
+
+    /// Resolves at the next one that is not the first one's double: some supervisors signal a
+    /// process and its group.
+    async fn second(&mut self) {
+        let first = Instant::now();
+        loop {
+            self.next().await;
+            if first.elapsed() >= DOUBLE {
+                return;
+            }
+        }
     }
 
     /// Resolves at the next one.
@@ -64,7 +78,7 @@ impl<F: Future + Unpin> Running<F> {
         tracing::info!(timeout = ?self.timeout, "draining; a second signal ends at once");
         tokio::select! {
             code = self.drain() => code,
-            () = signals.next() => {
+            () = signals.second() => {
                 tracing::warn!("ended by a second signal; the cloud sends again what was not answered");
                 ExitCode::FAILURE
             }

@@ -12,6 +12,9 @@ use crate::{SinkSet, Targets};
 /// Kept back of every deadline, so that a dead letter can still be written.
 pub const DEAD_LETTER_RESERVE: Duration = Duration::from_secs(2);
 
+/// A sender that keeps repeating an event extends its delivery to so many patiences at most.
+const SENDS: u32 = 3;
+
 /// How long a delivery may go on.
 #[derive(Debug, Clone, Copy)]
 pub struct Patience {
@@ -40,6 +43,8 @@ pub(crate) struct Delivery {
     acked: AtomicU64,
     dead_lettered: AtomicU64,
     deadline: Mutex<Instant>,
+    /// However many copies come, it ends by then.
+    latest: Instant,
     unroutable_until: Option<Instant>,
     shadowed: AtomicBool,
     pub(crate) started: SystemTime,
@@ -53,6 +58,7 @@ impl Delivery {
             acked: AtomicU64::new(0),
             dead_lettered: AtomicU64::new(0),
             deadline: Mutex::new(patience.deadline),
+            latest: patience.deadline + (patience.deadline - Instant::now()) * (SENDS - 1),
             unroutable_until: patience.unroutable_until,
             shadowed: AtomicBool::new(false),
             started: SystemTime::now(),
@@ -100,7 +106,7 @@ impl Delivery {
     /// Moves the deadline later; never earlier.
     pub(crate) fn extend(&self, deadline: Instant) {
         let mut current = self.deadline.lock().unwrap_or_else(PoisonError::into_inner);
-        *current = deadline.max(*current);
+        *current = deadline.min(self.latest).max(*current);
     }
 
     pub(crate) fn deadline(&self) -> Instant {

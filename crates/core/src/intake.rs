@@ -302,9 +302,10 @@ struct Lead<'a> {
 impl Lead<'_> {
     fn end(&mut self, result: Result<Outcome, NotDelivered>) -> Result<Outcome, NotDelivered> {
         self.flight.delivery.release_all();
-        self.intake.memory().end(self.id);
-        // Set by nobody else: a flight has one lead.
+        // Before it counts as ended, so that no copy finds it ended without a result. Nobody else
+        // sets it: a flight has one lead.
         self.flight.result.set(result.clone()).ok();
+        self.intake.memory().end(self.id);
         result
     }
 }

@@ -141,26 +141,31 @@ fn second_format<'n>(members: &Members<'n>) -> Option<Shape<'n>> {
     })
 }
 
+/// The text as the name of a 3.0 event type; none may pass for one of the 2.0 format.
+fn name(value: Value<'_>) -> Option<Cow<'_, str>> {
+    fact(value).filter(|name| !name.starts_with(v2::PREFIX))
+}
+
 fn third_format(members: Members<'_>) -> Result<Shape<'_>, Unrecognised> {
     let given = members.event_types.first().copied();
-    let event_type = given.filter(|v| v.is_string()).and_then(fact);
+    let event_type = given.filter(|v| v.is_string()).and_then(name);
     let chosen = payload(event_type.as_deref(), &members.beside);
     let has_object = members.beside.iter().any(|b| b.value.is_object());
     if event_type.is_none() && !has_object {
         return Err(Unrecognised);
     }
 
-    // A type that cannot be an attribute (no string, endless, with control characters) must
+    // A type that cannot be one (no string, endless, with control characters, of 2.0) must
     // not be lost; an empty one says nothing.
     let odd = event_type.is_none() && given.is_some_and(|v| !v.reads(""));
     let derived = || match chosen.map(|at| &members.beside[at]) {
         Some(Beside { row: Some(row), .. }) => Cow::Borrowed(row.name),
-        Some(unknown) => fact(unknown.key).unwrap_or(Cow::Borrowed(OTHER)),
+        Some(unknown) => name(unknown.key).unwrap_or(Cow::Borrowed(OTHER)),
         None => Cow::Borrowed(OTHER),
     };
-    let name = event_type.unwrap_or_else(derived);
+    let event_type = event_type.unwrap_or_else(derived);
     let row = chosen.and_then(|at| members.beside[at].row);
-    let row = row.or_else(|| EventType::named(&name));
+    let row = row.or_else(|| EventType::named(&event_type));
     let mut payload = None;
     let mut extra = Vec::new();
     for (at, beside) in members.beside.iter().enumerate() {
@@ -180,7 +185,7 @@ fn third_format(members: Members<'_>) -> Result<Shape<'_>, Unrecognised> {
         } else {
             Format::V3
         },
-        name,
+        name: event_type,
         row,
         payload,
         extra,

@@ -83,11 +83,7 @@ fn only_known_names_reach_a_topic() {
             "v2.FastClipComplete",
             "v2.other",
         ),
-        (
-            r#"{"EventType":"v2.FileDeleted","A":{}}"#,
-            "v2.FileDeleted",
-            "other",
-        ),
+        (r#"{"EventType":"v2.FileDeleted","A":{}}"#, "A", "other"),
     ] {
         let event = event(&normalizer, body, None);
         assert_eq!(event.ty(), format!("com.tencent.cloud.vod.{name}"));

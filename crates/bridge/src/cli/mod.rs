@@ -56,6 +56,11 @@ enum Command {
     },
 }
 
+/// The command line asks for something that does not exist.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+struct Usage(String);
+
 /// The configuration's files.
 #[derive(Debug, Args)]
 pub(crate) struct Files {
@@ -98,14 +103,15 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
             Ok(ExitCode::SUCCESS)
         }
     };
-    done.unwrap_or_else(|error| match error.downcast_ref::<config::ConfigErrors>() {
-        Some(errors) => {
-            output::error(errors);
-            ExitCode::from(EX_USAGE)
+    done.unwrap_or_else(|error| {
+        if let Some(errors) = error.downcast_ref::<config::ConfigErrors>() {
+            errors.iter().for_each(output::error);
+            return ExitCode::from(EX_USAGE);
         }
-        None => {
-            output::error(format!("{error:#}"));
-            ExitCode::FAILURE
+        output::error(format!("{error:#}"));
+        match error.is::<Usage>() {
+            true => ExitCode::from(EX_USAGE),
+            false => ExitCode::FAILURE,
         }
     })
 }

@@ -59,7 +59,20 @@ impl Provision {
 
 async fn provision(config: &Config) -> Result<Vec<Made>> {
     let mut made = Vec::new();
-    for (name, sink) in assemble::open_sinks(config)? {
+    for (name, sink) in assemble::try_open_sinks(config) {
+        let sink = match sink {
+            Ok(sink) => sink,
+            Err(error) if assemble::is_in_use(&error) => {
+                let what = "directory, in use by a running bridge".to_owned();
+                made.push(Made {
+                    sink: name,
+                    what,
+                    created: false,
+                });
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
         let broker = &sink.broker;
         let reached = timeout(REACH, broker.reached()).await;
         reached.map_err(|_| match broker.health().problem {

@@ -11,7 +11,7 @@ use serde_json::json;
 use vodbridge_core::{Secret, chain};
 use vodbridge_simulator::{CallbackSender, Loss, Posting, SignPlace, sample, samples};
 
-use super::{Output, block_on, output};
+use super::{Output, Usage, block_on, output};
 
 /// Post a sample notification to a webhook, as the cloud would: 5 s for an answer, three
 /// attempts, and only a time-out earns the next one.
@@ -55,7 +55,8 @@ impl Send {
             return Ok(ExitCode::SUCCESS);
         }
         let bodies = self.bodies()?;
-        let mut sender = CallbackSender::new(&self.url)?;
+        let sender = CallbackSender::new(&self.url);
+        let mut sender = sender.map_err(|error| Usage(error.to_string()))?;
         if let Some(key) = self.sign_key.as_deref().filter(|key| !key.is_empty()) {
             let place = match self.sign_in {
                 Place::Body => SignPlace::Body,
@@ -91,7 +92,9 @@ impl Send {
                 ("all", _) => samples().iter().collect(),
                 (_, Some(sample)) => vec![sample],
                 (_, None) => {
-                    bail!("there is no sample {name:?}; `vodbridge send --list` prints them all")
+                    bail!(Usage(format!(
+                        "there is no sample {name:?}; `vodbridge send --list` prints them all"
+                    )))
                 }
             };
             bodies.extend(
