@@ -3,11 +3,15 @@
 from cloudevents.core.bindings.kafka import KafkaMessage, from_kafka_event
 from confluent_kafka import Consumer, KafkaError, KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
     NewTopic,
+    ResourcePatternType,
     ResourceType,
 )
 
@@ -29,6 +33,28 @@ def alter_topic(address, topic, config):
     resource = ConfigResource(ResourceType.TOPIC, topic, incremental_configs=entries)
     admin = AdminClient({"bootstrap.servers": address})
     for future in admin.incremental_alter_configs([resource]).values():
+        future.result()
+
+
+def deny_writes(address, topic):
+    """Everybody may do anything with the topic but write to it."""
+    rules = [
+        AclBinding(
+            ResourceType.TOPIC,
+            topic,
+            ResourcePatternType.LITERAL,
+            "User:*",
+            "*",
+            operation,
+            permission,
+        )
+        for operation, permission in [
+            (AclOperation.ALL, AclPermissionType.ALLOW),
+            (AclOperation.WRITE, AclPermissionType.DENY),
+        ]
+    ]
+    admin = AdminClient({"bootstrap.servers": address})
+    for future in admin.create_acls(rules).values():
         future.result()
 
 
@@ -119,4 +145,4 @@ def described(record):
 
 
 if __name__ == "__main__":
-    run(str, create_topics, alter_topic, delete_topics, list_topics, publish, read)
+    run(str, create_topics, alter_topic, deny_writes, delete_topics, list_topics, publish, read)

@@ -58,6 +58,9 @@ def read(channel, queue, at_least=0, within=30):
     """Takes everything out of the queue."""
     deadline = Deadline(at_least, within)
     number = 0
+    for delivery in ready(channel, queue):
+        number += 1
+        yield described(*delivery)
     while True:
         method, properties, body = channel.basic_get(queue)
         if method is not None:
@@ -68,6 +71,21 @@ def read(channel, queue, at_least=0, within=30):
             time.sleep(0.02)
         else:
             return
+
+
+def ready(channel, queue):
+    """As many messages as are ready now: many times faster than to get one by one."""
+    left = next(count(channel, queue))
+    if not left:
+        return
+    channel.basic_qos(prefetch_count=256)
+    for method, properties, body in channel.consume(queue):
+        channel.basic_ack(method.delivery_tag)
+        yield method, properties, body
+        left -= 1
+        if not left:
+            break
+    channel.cancel()
 
 
 def described(method, properties, body):

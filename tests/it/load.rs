@@ -1,6 +1,6 @@
 //! Many callers at once, each posting one notification after the other.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
@@ -38,8 +38,8 @@ struct Shared {
 pub(crate) struct Tally {
     /// The numbers that were answered 200.
     pub(crate) confirmed: BTreeSet<usize>,
-    /// Other answers.
-    pub(crate) refused: Vec<String>,
+    /// Other answers, by number.
+    pub(crate) refused: BTreeMap<usize, String>,
     /// Connections that ended without an answer while the listener went on.
     pub(crate) broken: Vec<String>,
 }
@@ -102,9 +102,10 @@ async fn call(shared: Arc<Shared>) -> Tally {
                 tally.confirmed.insert(number);
                 shared.confirmed.send_modify(|count| *count += 1);
             }
-            Ok(answer) => tally
-                .refused
-                .push(format!("{} {}", answer.status, answer.text())),
+            Ok(answer) => {
+                let answer = format!("{} {}", answer.status, answer.text());
+                tally.refused.insert(number, answer);
+            }
             Err(error) => {
                 connection = None;
                 if Connection::open(&shared.address).await.is_err() {

@@ -5,7 +5,7 @@ use vodbridge_tests::bridge::Setup;
 use vodbridge_tests::brokers::kafka::Kafka;
 use vodbridge_tests::brokers::nats::Nats;
 use vodbridge_tests::brokers::rabbitmq::RabbitMq;
-use vodbridge_tests::brokers::{Broker, Kind, kafka, nats, rabbitmq};
+use vodbridge_tests::brokers::{Broker, Kind, nats};
 use vodbridge_tests::clients::{self, Client, Message};
 
 /// A broker with the topology that `vodbridge provision` makes.
@@ -19,14 +19,32 @@ pub(crate) struct Own<K: Kind> {
 }
 
 pub(crate) async fn own_kafka() -> Result<Own<Kafka>> {
-    let broker = kafka::start().await?;
+    own_kafka_as(Kafka::new()?).await
+}
+
+/// One that looks whether a client may do what it asks for. What no rule is about is allowed.
+pub(crate) async fn own_kafka_with_acls() -> Result<Own<Kafka>> {
+    let authorizer = "org.apache.kafka.metadata.authorizer.StandardAuthorizer";
+    let kafka = Kafka::new()?
+        .option("authorizer.class.name", authorizer)
+        .option("allow.everyone.if.no.acl.found", "true");
+    own_kafka_as(kafka).await
+}
+
+async fn own_kafka_as(kafka: Kafka) -> Result<Own<Kafka>> {
+    let broker = Broker::start(kafka).await?;
     let address = broker.address();
     let sink = format!(r#"kafka: {{ brokers: ["{address}"], topic: "vod.{{event_type}}" }}"#);
     Own::new(broker, clients::kafka(address), "vod.", sink).await
 }
 
 pub(crate) async fn own_rabbitmq() -> Result<Own<RabbitMq>> {
-    let broker = rabbitmq::start().await?;
+    own_rabbitmq_with("").await
+}
+
+/// One with more lines in its `rabbitmq.conf`.
+pub(crate) async fn own_rabbitmq_with(lines: &str) -> Result<Own<RabbitMq>> {
+    let broker = Broker::start(RabbitMq::new()?.configuration(lines)).await?;
     let address = broker.address();
     let sink = format!(
         r#"rabbitmq: {{ url: "{address}", exchange: vod, routing_key: "vod.{{event_type}}" }}"#

@@ -37,12 +37,12 @@ pub fn vodbridge() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("VODBRIDGE_TEST_BIN") {
         return existing(path.into());
     }
-    // The tests are in <target>/<profile>/deps, the binary is in <target>/<profile>.
-    let tests = std::env::current_exe()?;
-    let profile = tests
-        .ancestors()
-        .nth(2)
-        .context("the test binary has no target directory")?;
+    // The binary is in <target>/<profile> with other programs; tests are in <target>/<profile>/deps.
+    let own = std::env::current_exe()?;
+    let mut directories = own.ancestors().skip(1);
+    let profile = directories
+        .find(|directory| !directory.ends_with("deps"))
+        .context("this program has no target directory")?;
     existing(profile.join("vodbridge"))
 }
 

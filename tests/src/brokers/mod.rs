@@ -85,6 +85,11 @@ impl<K: Kind> Broker<K> {
         self.kind.port()
     }
 
+    /// The id of its process.
+    pub fn id(&self) -> u32 {
+        self.process.id()
+    }
+
     /// Stops it in good order (SIGTERM). Its port refuses connections afterwards.
     ///
     /// # Errors
