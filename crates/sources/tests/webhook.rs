@@ -292,3 +292,55 @@ async fn a_drain_answers_everyone_and_tells_them_to_close() {
     assert!(TcpStream::connect(bridge.address).await.is_err());
     assert_eq!(bridge.sink.acked().len(), 1);
 }
+
+#[tokio::test]
+async fn claims_of_large_bodies_do_not_keep_small_ones_out() {
+    let settings = r#", "max_bytes": 400000, "max_body_bytes": 300000"#;
+    let bridge = bridge(&FakeSink::acking("sink"), settings).await;
+    let claim = b"POST /vod/callback HTTP/1.1\r\nHost: b\r\nContent-Length: 290000\r\n\r\n";
+    let mut claims = Vec::new();
+    for _ in 0..4 {
+        let mut stream = TcpStream::connect(bridge.address).await.unwrap();
+        stream.write_all(claim).await.unwrap();
+        claims.push(stream);
+    }
+    let (answer, after) = send(bridge.address, post(PULLED)).await;
+    assert_eq!(status(&answer), "200");
+    assert!(after < Duration::from_secs(2), "{after:?}");
+}
+
+#[tokio::test]
+async fn a_caller_that_hangs_up_is_seen_so_that_its_copy_is_one() {
+    let bridge = bridge(&FakeSink::new("sink", [], Step::Hang), "").await;
+    let mut stream = TcpStream::connect(bridge.address).await.unwrap();
+    stream.write_all(&post(DELETED)).await.unwrap();
+    bridge.sink.wait_started(1).await;
+    drop(stream);
+    let answer = tokio::spawn(send(bridge.address, post(DELETED)));
+    bridge.sink.then(Step::Ack);
+    // The first attempt hangs for 3 s; what is acked after it is acked for both.
+    assert_eq!(status(&answer.await.unwrap().0), "200");
+    assert_eq!((bridge.sink.acked().len(), bridge.sink.started()), (1, 2));
+}
+
+#[tokio::test]
+async fn two_genuine_notifications_of_the_same_bytes_are_two() {
+    let bridge = bridge(&FakeSink::acking("sink"), "").await;
+    for _ in 0..2 {
+        assert_eq!(status(&send(bridge.address, post(DELETED)).await.0), "200");
+    }
+    let ids = bridge.sink.acked();
+    assert!(ids.len() == 2 && ids[0] != ids[1], "{ids:?}");
+}
+
+#[tokio::test]
+async fn an_unverified_caller_cannot_fill_the_dead_letter() {
+    let settings = r#", "max_body_bytes": 8000000"#;
+    let bridge = bridge(&FakeSink::acking("sink"), settings).await;
+    let poison = format!(r#"{{"a":"{}"}}"#, "x".repeat(7_000_000));
+    for expected in ["200", "200", "503"] {
+        let (answer, _) = send(bridge.address, post(&poison)).await;
+        assert_eq!(status(&answer), expected);
+    }
+    assert_eq!(bridge.dead.acked().len(), 2);
+}
