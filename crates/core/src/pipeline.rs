@@ -163,12 +163,8 @@ impl Pipeline {
             }
         }
         if delivery.targets.required.is_empty() {
-            return self
-                .write(
-                    &letter(envelope, delivery, source, Reason::Unrouted, None),
-                    delivery,
-                )
-                .await;
+            let letter = letter(envelope, delivery, source, Reason::Unrouted, None);
+            return Box::pin(self.write(&letter, delivery)).await;
         }
         let open = delivery.open();
         if open.len() == 1 {
@@ -177,12 +173,10 @@ impl Pipeline {
             }
         } else {
             // Every sibling is waited for: dropping a publish half way would forget its ack.
-            for result in join_all(
-                open.iter()
-                    .map(|sink| self.settle(sink, envelope, delivery, source)),
-            )
-            .await
-            {
+            let siblings = open
+                .iter()
+                .map(|sink| self.settle(sink, envelope, delivery, source));
+            for result in join_all(siblings).await {
                 result?;
             }
         }
@@ -227,21 +221,14 @@ impl Pipeline {
                 });
             }
         };
-        self.write(
-            &letter(
-                envelope,
-                delivery,
-                source,
-                reason,
-                Some(Refusal {
-                    sink: sink.name(),
-                    error: &error,
-                    attempts,
-                }),
-            ),
-            delivery,
-        )
-        .await?;
+        let refusal = Refusal {
+            sink: sink.name(),
+            error: &error,
+            attempts,
+        };
+        let letter = letter(envelope, delivery, source, reason, Some(refusal));
+        // Boxed, like all that is rare: what is not stays small to move about.
+        Box::pin(self.write(&letter, delivery)).await?;
         delivery.dead_lettered(index);
         Ok(())
     }

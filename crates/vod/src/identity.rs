@@ -1,5 +1,7 @@
 //! What makes an event the same event.
 
+use std::cell::RefCell;
+
 use sha2::{Digest, Sha256};
 
 use crate::canonical;
@@ -15,6 +17,15 @@ pub(crate) struct Identity(Sha256);
 /// Changes with anything that would give the same event another id.
 const VERSION: &str = "vodbridge-id-1";
 
+/// A buffer that grew beyond this is given back.
+const LARGEST_KEPT: usize = 64 * 1024;
+
+thread_local! {
+    /// The lines of the event at hand. Used again, since it is as long as the event and needed for
+    /// a moment only.
+    static TEXT: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) };
+}
+
 impl Identity {
     pub(crate) fn new(
         sub_app_id: &str,
@@ -22,19 +33,22 @@ impl Identity {
         write_data: impl FnOnce(&mut Vec<u8>),
         extra: &[(Value<'_>, Value<'_>)],
     ) -> Self {
-        let mut text = Vec::with_capacity(4096);
-        text.extend_from_slice(VERSION.as_bytes());
-        text.push(b'\n');
-        text.extend_from_slice(sub_app_id.as_bytes());
-        text.push(b'\n');
-        vodbridge_core::cloudevents::write_string(&mut text, event_type);
-        text.push(b'\n');
-        write_data(&mut text);
-        text.push(b'\n');
-        if !extra.is_empty() {
-            canonical::write_object(extra.iter().copied(), &mut text);
-        }
-        Self(Sha256::new_with_prefix(text))
+        TEXT.with_borrow_mut(|text| {
+            text.clear();
+            text.shrink_to(LARGEST_KEPT);
+            text.extend_from_slice(VERSION.as_bytes());
+            text.push(b'\n');
+            text.extend_from_slice(sub_app_id.as_bytes());
+            text.push(b'\n');
+            vodbridge_core::cloudevents::write_string(text, event_type);
+            text.push(b'\n');
+            write_data(text);
+            text.push(b'\n');
+            if !extra.is_empty() {
+                canonical::write_object(extra.iter().copied(), text);
+            }
+            Self(Sha256::new_with_prefix(text))
+        })
     }
 
     pub(crate) fn fingerprint(&self) -> [u8; 32] {

@@ -170,7 +170,7 @@ impl Endpoint {
                 Err(_) => {
                     let error = "the bridge failed on it".to_owned();
                     let poison = Poison::new(Reason::Panic, error, &received);
-                    endpoint.dead_letter(&received, poison).await
+                    Box::pin(endpoint.dead_letter(&received, poison)).await
                 }
             };
             Ending {
@@ -189,12 +189,13 @@ impl Endpoint {
     async fn handle(self: &Arc<Self>, received: &Arc<Received>) -> (Verdict, Option<Ended>) {
         let recognised = match received.body.bytes.len() {
             ..=LARGE => self.recognise(received),
-            _ => self.recognise_large(received).await,
+            // What is rare is boxed, so that what is not stays small to move about.
+            _ => Box::pin(self.recognise_large(received)).await,
         };
         match recognised {
             Recognised::Event(envelope) => self.deliver(&envelope, received).await,
             Recognised::Unverified(error) => (Verdict::Unverified(error), None),
-            Recognised::Poison(poison) => self.take_poison(received, poison).await,
+            Recognised::Poison(poison) => Box::pin(self.take_poison(received, poison)).await,
         }
     }
 
@@ -250,7 +251,7 @@ impl Endpoint {
             },
             Err(_) if ended.joined => Verdict::Withheld,
             Err(error) => {
-                self.keep_undelivered(envelope, &chain(error)).await;
+                Box::pin(self.keep_undelivered(envelope, &chain(error))).await;
                 Verdict::Withheld
             }
         };
