@@ -29,6 +29,8 @@ pub enum Reason {
     Unparsable,
     /// A JSON object with neither a type nor a payload.
     Unrecognised,
+    /// A raw notification that there was no time to read.
+    Unread,
     /// No route names a required sink for it.
     Unrouted,
     /// A sink refused it for good.
@@ -45,6 +47,7 @@ impl Reason {
         match self {
             Self::Unparsable => "unparsable",
             Self::Unrecognised => "unrecognised",
+            Self::Unread => "unread",
             Self::Unrouted => "unrouted",
             Self::Refused => "refused",
             Self::Unroutable => "unroutable",

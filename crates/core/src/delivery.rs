@@ -1,10 +1,10 @@
 //! The state of one delivery: how long it may go on, and which sinks have settled it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::{SinkSet, Targets};
@@ -14,6 +14,9 @@ pub const DEAD_LETTER_RESERVE: Duration = Duration::from_secs(2);
 
 /// A sender that keeps repeating an event extends its delivery to so many patiences at most.
 const SENDS: u32 = 3;
+
+/// Whose share it is that waits for the dead letter's sink: no sink has this index.
+pub(crate) const DEAD_LETTERS: usize = usize::MAX;
 
 /// How long a delivery may go on.
 #[derive(Debug, Clone, Copy)]
@@ -49,6 +52,8 @@ pub(crate) struct Delivery {
     shadowed: AtomicBool,
     pub(crate) started: SystemTime,
     shares: Mutex<Vec<(usize, OwnedSemaphorePermit)>>,
+    /// Bounds how many of the source's deliveries wait for the dead letter's sink.
+    dead_letters: Option<Arc<Semaphore>>,
 }
 
 impl Delivery {
@@ -63,6 +68,7 @@ impl Delivery {
             shadowed: AtomicBool::new(false),
             started: SystemTime::now(),
             shares: Mutex::new(Vec::new()),
+            dead_letters: None,
         }
     }
 
@@ -73,7 +79,31 @@ impl Delivery {
             dead_lettered: AtomicU64::new(earlier.dead_lettered.load(Relaxed)),
             shadowed: AtomicBool::new(true),
             started: earlier.started,
+            dead_letters: earlier.dead_letters.clone(),
             ..Self::new(earlier.targets, patience)
+        }
+    }
+
+    /// Its refusals share the dead letter's sink with others of the source.
+    pub(crate) fn sharing(self, dead_letters: Arc<Semaphore>) -> Self {
+        let dead_letters = Some(dead_letters);
+        Self {
+            dead_letters,
+            ..self
+        }
+    }
+
+    /// Room to wait for the dead letter's sink. False: too many wait already.
+    pub(crate) fn may_wait_for_dead_letter(&self) -> bool {
+        let Some(room) = &self.dead_letters else {
+            return true;
+        };
+        match room.clone().try_acquire_owned() {
+            Ok(share) => {
+                self.keep_share(DEAD_LETTERS, share);
+                true
+            }
+            Err(_) => false,
         }
     }
 

@@ -8,7 +8,7 @@ use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::delivery::Delivery;
+use crate::delivery::{DEAD_LETTERS, Delivery};
 use crate::redelivery::{Arrival, Flight, Memory};
 use crate::{
     DeadLetter, Envelope, NotDelivered, Outcome, Patience, Pipeline, PublishError, SinkSet,
@@ -131,7 +131,8 @@ impl Intake {
             .memory()
             .arrive(envelope.id(), |earlier| match earlier {
                 Some(earlier) => Delivery::resuming(earlier, patience),
-                None => Delivery::new(self.pipeline.targets(envelope), patience),
+                None => Delivery::new(self.pipeline.targets(envelope), patience)
+                    .sharing(self.shares.dead_letters.clone()),
             });
         match arrival {
             Arrival::Lead(flight) => self.lead(envelope, flight).await,
@@ -190,18 +191,27 @@ impl Intake {
 
     /// A share of each sink that is still open, and a permit; None: the deadline passed.
     async fn admit(&self, delivery: &Delivery) -> Option<InFlight> {
+        let unrouted = delivery.targets.required.is_empty();
         if self.shares.sinks.is_empty()
+            && !unrouted
             && let Ok(permit) = self.permits.clone().try_acquire_owned()
         {
             return Some(self.in_flight(permit));
         }
         let open = delivery.open();
-        let shares = self
+        let of_sinks = self
             .shares
             .sinks
             .iter()
             .filter(|(sink, _)| open.contains(*sink));
+        // What goes nowhere waits for the dead letter's sink.
+        let of_dead_letters = Some((DEAD_LETTERS, self.shares.dead_letters.clone()));
+        let shares: Vec<_> = of_sinks
+            .cloned()
+            .chain(of_dead_letters.filter(|_| unrouted))
+            .collect();
         let needed: Vec<_> = shares
+            .iter()
             .map(|(_, share)| share)
             .chain([&self.permits])
             .collect();
@@ -214,13 +224,8 @@ impl Intake {
             }
         };
         let permit = taken.pop()?;
-        let shares = self
-            .shares
-            .sinks
-            .iter()
-            .filter(|(sink, _)| open.contains(*sink));
-        for ((sink, _), share) in shares.zip(taken) {
-            delivery.keep_share(*sink, share);
+        for ((of, _), share) in shares.iter().zip(taken) {
+            delivery.keep_share(*of, share);
         }
         Some(self.in_flight(permit))
     }
@@ -302,10 +307,11 @@ struct Lead<'a> {
 impl Lead<'_> {
     fn end(&mut self, result: Result<Outcome, NotDelivered>) -> Result<Outcome, NotDelivered> {
         self.flight.delivery.release_all();
-        // Before it counts as ended, so that no copy finds it ended without a result. Nobody else
-        // sets it: a flight has one lead.
+        // Under one lock, so that no copy finds it ended without a result, and none that heard the
+        // result confirms it before it has ended. Nobody else sets it: a flight has one lead.
+        let mut memory = self.intake.memory();
         self.flight.result.set(result.clone()).ok();
-        self.intake.memory().end(self.id);
+        memory.end(self.id);
         result
     }
 }

@@ -221,6 +221,10 @@ impl Pipeline {
                 });
             }
         };
+        if !delivery.may_wait_for_dead_letter() {
+            let (sink, source) = (sink.name().to_owned(), Arc::new(error));
+            return Err(NotDelivered { sink, source });
+        }
         let refusal = Refusal {
             sink: sink.name(),
             error: &error,

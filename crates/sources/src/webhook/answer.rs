@@ -53,15 +53,24 @@ pub(super) async fn callback(
             .insert(ALLOW, HeaderValue::from_static("POST"));
         return Ok(answer);
     }
-    let caller = Arc::new(Caller::new(since, Some(socket.clone())));
+    let caller = Arc::new(Caller::new(since, Some(socket.peer())));
     let _waiting = Waiting(&caller);
     let given_up = since + GIVEN_UP;
     let (head, body) = request.into_parts();
     let config = &endpoint.config;
-    let read = endpoint.budget.read(body, head_bytes(&head.headers));
+    let read = async {
+        tokio::select! {
+            read = endpoint.budget.read(body, head_bytes(&head.headers)) => read,
+            () = socket.broken() => Err(BodyError::Gone),
+        }
+    };
     let body = match timeout_at(since + config.body_timeout, read).await {
         Ok(Ok(body)) => body,
         Ok(Err(BodyError::TooLarge)) => return Ok(too_large(endpoint)),
+        Ok(Err(BodyError::Gone)) => {
+            endpoint.intake.metrics().refused("body_cut");
+            return Err(Unanswered);
+        }
         Ok(Err(BodyError::Cut(error))) => {
             return close(endpoint, "body_cut", &error.to_string(), given_up).await;
         }

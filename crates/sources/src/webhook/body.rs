@@ -38,6 +38,8 @@ pub(crate) enum BodyError {
     TooLarge,
     /// The connection broke off.
     Cut(hyper::Error),
+    /// The caller has gone.
+    Gone,
 }
 
 impl ByteBudget {

@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::socket::Socket;
+use super::socket::{Peer, Presence};
 
 /// An answer that leaves later than this may reach the cloud after it has given up at 5 s.
 const IN_TIME: Duration = Duration::from_millis(4500);
+
+/// Before this nobody who waits up to 5 s gives up.
+const EARLY: Duration = Duration::from_secs(2);
 
 const WAITING: u8 = 0;
 const ANSWERED_IN_TIME: u8 = 1;
@@ -19,23 +22,27 @@ const LEFT: u8 = 2;
 pub(crate) struct Caller {
     since: Instant,
     state: AtomicU8,
-    socket: Option<Socket>,
+    peer: Option<Peer>,
 }
 
 impl Caller {
-    /// A caller that came at `since`, by this socket.
-    pub(crate) fn new(since: Instant, socket: Option<Socket>) -> Self {
+    /// A caller that came at `since`, from this peer.
+    pub(crate) fn new(since: Instant, peer: Option<Peer>) -> Self {
         Self {
             since,
             state: AtomicU8::new(WAITING),
-            socket,
+            peer,
         }
     }
 
-    /// In doubt, yes: one that has closed its side only is told the same, and a copy that never
-    /// comes costs an entry in memory.
+    /// Whether it does not listen any more. One that has closed its side early sends no more and
+    /// waits; one that does so late has given up.
     fn has_gone(&self) -> bool {
-        self.socket.as_ref().is_some_and(Socket::peer_has_closed)
+        match self.peer.as_ref().map(Peer::presence) {
+            None | Some(Presence::Here) => false,
+            Some(Presence::Closed) => self.since.elapsed() >= EARLY,
+            Some(Presence::Gone) => true,
+        }
     }
 
     /// A 200 leaves now. True: in time, so that the cloud takes it for a confirm.

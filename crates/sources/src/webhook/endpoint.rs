@@ -8,7 +8,7 @@ use futures_util::FutureExt;
 use hyper::HeaderMap;
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, spawn_blocking};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout, timeout_at};
 use tokio_util::task::TaskTracker;
 use vodbridge_core::{
     DeadLetter, Ended, Envelope, Intake, LogLimit, Patience, Reason, Sink, chain,
@@ -87,6 +87,8 @@ enum Recognised {
     Event(Envelope),
     Unverified(SignatureError),
     Poison(Poison),
+    /// Nothing: there was no time for it.
+    Late,
 }
 
 /// What cannot become an event.
@@ -195,12 +197,22 @@ impl Endpoint {
         match recognised {
             Recognised::Event(envelope) => self.deliver(&envelope, received).await,
             Recognised::Unverified(error) => (Verdict::Unverified(error), None),
+            Recognised::Late => {
+                let error = "too many large bodies at once".to_owned();
+                let poison = Poison::new(Reason::Unread, error.clone(), received);
+                let record = self.letter(received, poison).encode();
+                Box::pin(self.keep_undelivered(&record, &error)).await;
+                (Verdict::Withheld, None)
+            }
             Recognised::Poison(poison) => Box::pin(self.take_poison(received, poison)).await,
         }
     }
 
     async fn recognise_large(self: &Arc<Self>, received: &Arc<Received>) -> Recognised {
-        let one = self.large.acquire().await;
+        let deadline = received.since + self.config.patience;
+        let Ok(one) = timeout_at(deadline, self.large.acquire()).await else {
+            return Recognised::Late;
+        };
         let (endpoint, received) = (self.clone(), received.clone());
         let recognised = spawn_blocking(move || endpoint.recognise(&received)).await;
         drop(one);
@@ -267,8 +279,8 @@ impl Endpoint {
         self.dead_letter(received, poison).await
     }
 
-    async fn dead_letter(&self, received: &Received, poison: Poison) -> (Verdict, Option<Ended>) {
-        let letter = DeadLetter {
+    fn letter(&self, received: &Received, poison: Poison) -> DeadLetter {
+        DeadLetter {
             id: poison.kept.id,
             reason: poison.reason,
             source: self.intake.source().clone(),
@@ -278,7 +290,11 @@ impl Endpoint {
             first: received.at,
             last: SystemTime::now(),
             content: poison.kept.content,
-        };
+        }
+    }
+
+    async fn dead_letter(&self, received: &Received, poison: Poison) -> (Verdict, Option<Ended>) {
+        let letter = self.letter(received, poison);
         let ended = self
             .intake
             .dead_letter(&letter, received.since + self.config.patience)

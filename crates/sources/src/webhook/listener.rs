@@ -24,8 +24,8 @@ use super::connections::{Connections, Slot};
 use super::endpoint::Endpoint;
 use super::socket::Socket;
 
-/// How long the last connections before the socket closes are waited for.
-const LAST_ACCEPT: Duration = Duration::from_millis(5);
+/// How long the last connections are taken before the socket closes.
+const LAST_ACCEPTS: Duration = Duration::from_millis(50);
 /// A connection that is to close waits so long for a request that is on its way.
 const LINGER: Duration = Duration::from_secs(1);
 /// Pause after a failed accept: out of file descriptors, most likely.
@@ -113,9 +113,9 @@ impl Listener {
             () = server.quiet_for(drain.grace, Instant::now() + drain.latest) => {}
         }
         // Whoever has connected by now is served: closing the socket would reset them.
-        while let Ok(Ok((stream, _))) = timeout(LAST_ACCEPT, socket.accept()).await {
-            server.serve(stream, server.connections.admit().await);
-        }
+        timeout(LAST_ACCEPTS, server.accept_forever(&socket))
+            .await
+            .ok();
         drop(socket);
         server.connections.close_all();
         server.tasks.close();

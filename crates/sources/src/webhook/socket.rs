@@ -6,7 +6,7 @@
 use std::io;
 use std::net::Shutdown;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Weak};
 use std::task::{Context, Poll, ready};
 
 use futures_util::FutureExt;
@@ -23,11 +23,46 @@ impl Socket {
         Self(Arc::new(stream))
     }
 
-    /// Whether the peer has closed its side, or the connection is broken. A client may do the
-    /// first and still wait for an answer.
-    pub(super) fn peer_has_closed(&self) -> bool {
-        let ready = self.0.ready(Interest::READABLE).now_or_never();
-        ready.is_some_and(|ready| ready.map_or(true, |ready| ready.is_read_closed()))
+    /// Who is at the other end. Does not keep the connection open.
+    pub(super) fn peer(&self) -> Peer {
+        Peer(Arc::downgrade(&self.0))
+    }
+
+    /// Resolves when the connection is broken.
+    pub(super) async fn broken(&self) {
+        // An error of waiting is as good as one of the connection.
+        self.0.ready(Interest::ERROR).await.ok();
+    }
+}
+
+/// The other end of a connection.
+#[derive(Debug, Clone)]
+pub(super) struct Peer(Weak<TcpStream>);
+
+/// What is known of the other end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Presence {
+    /// It has both sides open.
+    Here,
+    /// It sends no more; it may have closed, or wait for the answer.
+    Closed,
+    /// The connection is broken, or over.
+    Gone,
+}
+
+impl Peer {
+    pub(super) fn presence(&self) -> Presence {
+        let Some(stream) = self.0.upgrade() else {
+            return Presence::Gone;
+        };
+        let interest = Interest::READABLE | Interest::ERROR;
+        match stream.ready(interest).now_or_never() {
+            None => Presence::Here,
+            Some(Err(_)) => Presence::Gone,
+            Some(Ok(ready)) if ready.is_error() => Presence::Gone,
+            Some(Ok(ready)) if ready.is_read_closed() => Presence::Closed,
+            Some(Ok(_)) => Presence::Here,
+        }
     }
 }
 
@@ -119,10 +154,21 @@ mod tests {
         let (socket, mut client) = pair().await;
         client.write_all(b"pending").await.unwrap();
         socket.0.readable().await.unwrap();
-        assert!(!socket.peer_has_closed());
-        drop(client);
-        while !socket.peer_has_closed() {
+        let peer = socket.peer();
+        assert_eq!(peer.presence(), Presence::Here);
+        client.shutdown().await.unwrap();
+        while peer.presence() == Presence::Here {
             tokio::task::yield_now().await;
         }
+        assert_eq!(peer.presence(), Presence::Closed);
+        // What it never read makes its close a reset.
+        let mut socket = socket;
+        socket.write_all(b"unread").await.unwrap();
+        client.readable().await.unwrap();
+        drop(client);
+        socket.broken().await;
+        assert_eq!(peer.presence(), Presence::Gone);
+        drop(socket);
+        assert_eq!(peer.presence(), Presence::Gone);
     }
 }
