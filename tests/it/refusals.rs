@@ -17,6 +17,9 @@ use crate::own::{Own, notification, own_kafka_with_acls, own_nats, own_rabbitmq_
 const COUNT: usize = 10_000;
 const CALLERS: usize = 512;
 
+/// Long enough for what can be delivered on a busy machine, and not to wait long for the rest.
+const PATIENT: &str = "sources: { callback: { webhook: { patience: 12s } } }";
+
 /// Longer than the bridge tries to deliver anything.
 const PATIENCE: Duration = Duration::from_secs(40);
 
@@ -181,7 +184,7 @@ async fn until_undelivered(bridge: &Bridge, count: usize) -> Result<()> {
 }
 
 async fn no_success_is_false<const LARGE: usize, K: Kind>(own: Own<K>) -> Result<()> {
-    let bridge = own.setup("")?.start().await?;
+    let bridge = own.setup(PATIENT)?.start().await?;
     let load = Load::start(bridge.webhook(), CALLERS, COUNT - 1, mixed::<LARGE>);
     let tally = load.finish().await;
     let undelivered = (0..COUNT).filter(|number| fate::<LARGE>(*number) == Fate::Undelivered);
