@@ -8,6 +8,7 @@ mod copies;
 mod demo;
 mod deploy;
 mod destinations;
+mod hostile;
 mod layout;
 mod load;
 mod main_job;
