@@ -17,7 +17,7 @@ mod writer;
 pub use config::FileConfig;
 pub use durability::{Durability, durability};
 pub use error::{AppendError, FileSinkError};
-pub use log::FileLog;
+pub use log::{FileLog, LONGEST_TOPIC};
 pub use sink::FileSink;
 
 #[cfg(test)]

@@ -15,7 +15,9 @@ use crate::writer::{Append, Command, Writer};
 
 /// How many appends may wait for the writer; more wait in [`FileLog::append`].
 const WAITING: usize = 1024;
-const LONGEST_TOPIC: usize = 200;
+/// Bytes of a topic at most: a file system takes names of 255, and files that are set aside add
+/// a number.
+pub const LONGEST_TOPIC: usize = 200;
 
 /// Appends lines to `DIRECTORY/TOPIC.ndjson`. One thread writes: it takes what waits, appends it
 /// with one fsync per file, and only then answers. Files are mode 0600, a directory that it makes

@@ -2,10 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::net::Ipv6Addr;
 
 use serde::de::{self, Deserialize, Deserializer, Visitor};
 use vodbridge_core::Template;
 use vodbridge_core::cloudevents::Mode;
+
+/// Bytes of a topic's name at most: the broker refuses longer ones as `INVALID_TOPIC_EXCEPTION`.
+pub const LONGEST_TOPIC: usize = 249;
+
+/// Whether it is `host:port`, where the host may be an IPv6 address in brackets. librdkafka takes
+/// an empty host for `localhost`, and passes over what it cannot read.
+pub fn is_broker(text: &str) -> bool {
+    let is_host = |host: &str| match host.strip_prefix('[').and_then(|h| h.strip_suffix(']')) {
+        Some(address) => address.parse::<Ipv6Addr>().is_ok(),
+        None => {
+            let safe = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'-' | b'_');
+            !host.is_empty() && host.bytes().all(safe)
+        }
+    };
+    text.rsplit_once(':')
+        .is_some_and(|(host, port)| is_host(host) && port.parse::<u16>().is_ok_and(|port| port > 0))
+}
 
 /// Settings of a Kafka sink.
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -68,5 +86,38 @@ impl<'de> Deserialize<'de> for OptionValue {
             }
         }
         deserializer.deserialize_any(OptionVisitor)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_broker_is_a_host_and_a_port() {
+        for broker in [
+            "kafka-0.example.com:9092",
+            "127.0.0.1:1",
+            "a_b:65535",
+            "[::1]:9092",
+        ] {
+            assert!(is_broker(broker), "{broker}");
+        }
+        for text in [
+            "",
+            ":9092",
+            "kafka",
+            "kafka:",
+            "kafka:0",
+            "kafka:65536",
+            "kafka:port",
+            "a:1,b:1",
+            "a b:1",
+            "ssl://kafka:9093",
+            "::1:9092",
+            "[kafka]:9092",
+        ] {
+            assert!(!is_broker(text), "{text}");
+        }
     }
 }

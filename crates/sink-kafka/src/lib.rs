@@ -14,7 +14,7 @@ mod sink;
 mod tests;
 mod topology;
 
-pub use config::{KafkaConfig, OptionValue};
+pub use config::{KafkaConfig, LONGEST_TOPIC, OptionValue, is_broker};
 pub use embedded::EmbeddedKafka;
 pub use error::DeliveryError;
 pub use options::{OptionError, validate_options};

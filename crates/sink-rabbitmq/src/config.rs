@@ -4,6 +4,10 @@ use serde::Deserialize;
 use vodbridge_core::cloudevents::Mode;
 use vodbridge_core::{Secret, Template};
 
+/// Bytes of a routing key, or of any other name, at most.
+/// <https://www.rabbitmq.com/resources/specs/amqp0-9-1.pdf> §4.2.5.3
+pub const LONGEST_NAME: usize = 255;
+
 /// Settings of a RabbitMQ sink.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -17,6 +17,9 @@ pub enum RabbitMqConfigError {
     /// The URL names its host by an IPv6 address, which the client library would ignore.
     #[error("url has an IPv6 address as its host, which is not supported; use a host name")]
     Ipv6,
+    /// AMQP holds names of up to 255 bytes.
+    #[error("url has a vhost of more than 255 bytes")]
+    Vhost,
     /// AMQP holds names of 1 to 255 bytes; the default exchange, without a name, routes to
     /// queues and not by topic.
     #[error("exchange must be a name of 1 to 255 bytes")]

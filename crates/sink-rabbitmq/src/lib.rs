@@ -16,7 +16,8 @@ mod session;
 mod sink;
 mod topology;
 
-pub use config::RabbitMqConfig;
+pub use config::{LONGEST_NAME, RabbitMqConfig};
 pub use error::RabbitMqConfigError;
 pub use message::MARK_HEADER;
+pub use session::validate_url;
 pub use sink::RabbitMqSink;

@@ -16,6 +16,7 @@ use lapin::{Channel, Connection, ConnectionProperties, ExchangeKind};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 
+use crate::config::LONGEST_NAME;
 use crate::error::{Failure, RabbitMqConfigError, soft};
 
 /// A broker that sent nothing for twice as long is given up.
@@ -84,8 +85,21 @@ pub(crate) fn parse(url: &str) -> Result<AMQPUri, RabbitMqConfigError> {
     if uri.authority.host == "localhost" && !url.contains("localhost") && url.contains("[") {
         return Err(RabbitMqConfigError::Ipv6);
     }
+    // The client library panics on a longer one.
+    if uri.vhost.len() > LONGEST_NAME {
+        return Err(RabbitMqConfigError::Vhost);
+    }
     uri.query.heartbeat.get_or_insert(HEARTBEAT_SECONDS);
     Ok(uri)
+}
+
+/// Whether a sink can be made for this URL. Reaches no broker.
+///
+/// # Errors
+///
+/// What is wrong with it. Never holds a part of it.
+pub fn validate_url(url: &str) -> Result<(), RabbitMqConfigError> {
+    parse(url).map(drop)
 }
 
 /// The address without user and password.
@@ -269,5 +283,12 @@ mod tests {
             assert_eq!(error, expected, "{url}");
             assert!(!format!("{error} {error:?}").contains("hunter2"));
         }
+    }
+
+    #[test]
+    fn a_vhost_fits_in_a_short_string() {
+        assert_eq!(validate_url(&format!("amqp://host/{:v>255}", "")), Ok(()));
+        let longer = validate_url(&format!("amqp://host/{:v>256}", ""));
+        assert_eq!(longer, Err(RabbitMqConfigError::Vhost));
     }
 }
