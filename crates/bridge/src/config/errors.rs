@@ -38,6 +38,13 @@ impl fmt::Display for Finding {
 #[serde(transparent)]
 pub(crate) struct ConfigErrors(Vec<Finding>);
 
+impl ConfigErrors {
+    /// The findings as texts.
+    pub(crate) fn iter(&self) -> impl Iterator<Item = impl fmt::Display> {
+        self.0.iter()
+    }
+}
+
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (at, finding) in self.0.iter().enumerate() {

@@ -8,6 +8,7 @@ mod layers;
 mod properties;
 mod secrets;
 mod shipped;
+mod sinks;
 mod topics;
 
 /// The smallest useful file.

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vodbridge_core::{Glob, Template};
 
-use super::{Config, EventOutcome, Match, Sink, Source};
+use super::{Config, EventOutcome, Match, Route, Sink, Source};
 
 /// What topic templates can be filled from.
 pub(super) const LABELS: [&str; 4] = ["event_type", "sub_app_id", "source", "outcome"];
@@ -19,33 +19,59 @@ impl Sink {
             Self::File(config) => &config.topic,
         }
     }
+
+    /// The kind, and the key of its template.
+    pub(super) fn template_key(&self) -> [&'static str; 2] {
+        match self {
+            Self::Kafka(_) => ["kafka", "topic"],
+            Self::RabbitMq(_) => ["rabbitmq", "routing_key"],
+            Self::Nats(_) => ["nats", "subject"],
+            Self::File(_) => ["file", "topic"],
+        }
+    }
+
+    /// Bytes of a topic, routing key or subject at most.
+    pub(super) fn longest_topic(&self) -> usize {
+        match self {
+            Self::Kafka(_) => vodbridge_sink_kafka::LONGEST_TOPIC,
+            Self::RabbitMq(_) => vodbridge_sink_rabbitmq::LONGEST_NAME,
+            Self::Nats(_) => vodbridge_sink_nats::LONGEST_SUBJECT,
+            Self::File(_) => vodbridge_sink_file::LONGEST_TOPIC,
+        }
+    }
 }
 
 impl Config {
-    /// The topics of each sink, dead letters included: the template filled with every value that
-    /// its labels can take on the routes to the sink.
+    /// The topics of each sink, dead letters included.
     pub(crate) fn topics(&self) -> BTreeMap<&str, BTreeSet<String>> {
-        let everything = Match::default();
+        let of = |name: &String| {
+            let mut topics = self.event_topics(name);
+            if *name == self.dead_letter.sink {
+                topics.insert(self.dead_letter.topic.clone());
+            }
+            topics
+        };
         self.sinks
-            .iter()
-            .map(|(name, sink)| {
-                let mut topics = BTreeSet::new();
-                if self.routes.is_empty() {
-                    self.fill(sink.template(), &everything, &mut topics);
-                }
-                for route in self
-                    .routes
-                    .values()
-                    .filter(|route| route.to.contains_key(name))
-                {
-                    self.fill(sink.template(), &route.matching, &mut topics);
-                }
-                if *name == self.dead_letter.sink {
-                    topics.insert(self.dead_letter.topic.clone());
-                }
-                (name.as_str(), topics)
-            })
+            .keys()
+            .map(|name| (name.as_str(), of(name)))
             .collect()
+    }
+
+    /// The topics of events on a sink: the template filled with every value that its labels can
+    /// take on the routes to the sink.
+    pub(super) fn event_topics(&self, name: &str) -> BTreeSet<String> {
+        let mut topics = BTreeSet::new();
+        let Some(sink) = self.sinks.get(name) else {
+            return topics;
+        };
+        if self.routes.is_empty() {
+            self.fill(sink.template(), &Match::default(), &mut topics);
+        }
+        let here = |route: &&Route| route.to.contains_key(name);
+        for route in self.routes.values().filter(here) {
+            self.fill(sink.template(), &route.matching, &mut topics);
+        }
+        topics
     }
 
     /// Fills the template for every event that can match.

@@ -1,6 +1,8 @@
 //! What types cannot say: names, kinds, times, and what refers to what.
 
 use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::ops::RangeInclusive;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,10 +14,13 @@ use super::tree::{KeyPath, Tree};
 use super::written::{DeadLetterEntry, Written};
 use super::{Config, DeadLetter, Sink, Source};
 
+mod directories;
+mod kinds;
 mod listeners;
 mod routes;
 mod sinks;
 mod sources;
+mod topics;
 
 /// A time that no setting needs to pass; beyond it arithmetic on instants may fail.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
@@ -25,11 +30,12 @@ pub(super) fn config(written: Written, tree: &Tree, report: &mut Report) -> Conf
     let mut check = Check { tree, report };
     let sources = sources::check(written.sources, &written.admin, &mut check);
     let sinks = sinks::check(written.sinks, &written.state_directory, &mut check);
+    directories::check(&written.state_directory, &sinks, &mut check);
     let catalogue = catalogue(&written.event_types, &mut check);
     routes::check(&written.routes, &sources, &sinks, &catalogue, &mut check);
     let dead_letter = dead_letter(written.dead_letter, &sinks, &mut check);
     drain(&written.drain, &sources, &mut check);
-    Config {
+    let config = Config {
         admin: written.admin,
         state_directory: written.state_directory,
         drain: written.drain,
@@ -39,7 +45,9 @@ pub(super) fn config(written: Written, tree: &Tree, report: &mut Report) -> Conf
         sinks,
         routes: written.routes,
         dead_letter,
-    }
+    };
+    topics::check(&config, &mut check);
+    config
 }
 
 /// What the checks share.
@@ -105,6 +113,17 @@ impl Check<'_> {
         let whole = !topic.split('.').any(str::is_empty);
         let remedy = "write something before, between and after its dots";
         self.that(whole, path, "has an empty part", remedy);
+    }
+
+    /// Reports a number that is out of its bounds.
+    fn within<T: PartialOrd + Display>(
+        &mut self,
+        path: &KeyPath,
+        number: T,
+        bounds: RangeInclusive<T>,
+    ) {
+        let problem = format!("must be from {} to {}", bounds.start(), bounds.end());
+        self.that(bounds.contains(&number), path, problem, "");
     }
 
     fn not_longer_than_a_day(&mut self, path: &KeyPath, time: Duration) {

@@ -29,23 +29,57 @@ fn impossible_times() {
     );
     assert!(load_over("drain: { timeout: 30s }").is_ok());
     one_of_webhook(
-        "body_timeout: 0s",
-        "prod.yaml: sources.callback.webhook.body_timeout: must be longer than 0s",
+        "header_read_timeout: 5s",
+        "prod.yaml: sources.callback.webhook.header_read_timeout: is too short; write at least 5500ms: the cloud waits 5s for an answer",
+    );
+    one_of_webhook(
+        "header_read_timeout: 2days",
+        "prod.yaml: sources.callback.webhook.header_read_timeout: is longer than a day",
     );
     let century = "sources: { callback: { webhook: { patience: 100years } } }\ndrain: { grace: 500000000000years }";
     assert!(errors_over(century).len() >= 2);
 }
 
 #[test]
-fn impossible_permits() {
+fn a_body_ends_within_the_patience() {
+    for time in ["0s", "5s", "21s", "24h"] {
+        one_of_webhook(
+            &format!("body_timeout: {time}"),
+            "prod.yaml: sources.callback.webhook.body_timeout: must be from 5500ms to sources.callback.webhook.patience (20s)",
+        );
+    }
     one_of_webhook(
-        "max_in_flight: 0",
-        "prod.yaml: sources.callback.webhook.max_in_flight: must be at least 1",
+        "body_timeout: 6500ms, patience: 6s",
+        "prod.yaml: sources.callback.webhook.body_timeout: must be from 5500ms to sources.callback.webhook.patience (6s)",
     );
-    one_of_webhook(
-        "max_in_flight: 9999999999",
-        "prod.yaml: sources.callback.webhook.max_in_flight: must be at most 1000000",
-    );
+    assert!(load_over("sources: { callback: { webhook: { patience: 6s } } }").is_ok());
+}
+
+#[test]
+fn impossible_numbers() {
+    for key in ["max_in_flight", "max_connections"] {
+        for number in [
+            "0",
+            "1000001",
+            "2305843009213693952",
+            "18446744073709551615",
+        ] {
+            one_of_webhook(
+                &format!("{key}: {number}"),
+                &format!("prod.yaml: sources.callback.webhook.{key}: must be from 1 to 1000000"),
+            );
+        }
+    }
+    for number in ["0", "4GiB", "18446744073709551615"] {
+        let problem = |key| {
+            format!("prod.yaml: sources.callback.webhook.{key}: must be from 1 to 4294967295")
+        };
+        one_of_webhook(&format!("max_bytes: {number}"), &problem("max_bytes"));
+        one_of_webhook(
+            &format!("max_body_bytes: {number}"),
+            &problem("max_body_bytes"),
+        );
+    }
     one_of_webhook(
         "max_bytes: 1MiB",
         "prod.yaml: sources.callback.webhook.max_bytes: 1048576 bytes cannot hold one body of max_body_bytes, 16777216; raise it, or lower max_body_bytes",
@@ -163,42 +197,6 @@ fn templates_and_options() {
 }
 
 #[test]
-fn what_each_kind_of_sink_needs() {
-    let sink =
-        |s: &str| format!("{{ sinks: {{ other: {{ {s} }} }}, dead_letter: {{ sink: events }} }}");
-    let rabbitmq = |url: &str, more: &str| {
-        sink(&format!(
-            "rabbitmq: {{ url: '{url}', exchange: vod, routing_key: vod, {more} }}"
-        ))
-    };
-    one(
-        &rabbitmq("http://x", ""),
-        "prod.yaml: sinks.other.rabbitmq.url: is no AMQP URL; start with `amqp://` or `amqps://`",
-    );
-    one(
-        &rabbitmq("amqp://x", "channels: 0"),
-        "prod.yaml: sinks.other.rabbitmq.channels: must be from 1 to 2047",
-    );
-    let nats = |more: &str| sink(&format!("nats: {{ subject: vod, {more} }}"));
-    one(
-        &nats("servers: []"),
-        "prod.yaml: sinks.other.nats.servers: is empty; write at least one nats://HOST:PORT",
-    );
-    one(
-        &nats("servers: [a], user: me"),
-        "prod.yaml: sinks.other.nats: has one of `user` and `password`; write both or none",
-    );
-    one(
-        &nats("servers: [a], token: a, nkey_seed: b"),
-        "prod.yaml: sinks.other.nats: has several ways to log in: token, nkey_seed; keep one",
-    );
-    one(
-        "{ sinks: { a: { file: { directory: /a/b } }, b: { file: { directory: /a//b/. } } }, dead_letter: { sink: a } }",
-        "prod.yaml: sinks.b.file.directory: is the same as sinks.a.file.directory (prod.yaml); give each file sink a directory of its own",
-    );
-}
-
-#[test]
 fn event_types_that_are_nearly_known() {
     let matching = |event_type: &str| {
         format!(
@@ -252,13 +250,5 @@ fn empty_parts_between_dots() {
     one(
         "dead_letter: { topic: vod. }",
         &format!("prod.yaml: dead_letter.topic: {problem}"),
-    );
-}
-
-#[test]
-fn the_state_directory_belongs_to_the_bridge() {
-    one(
-        "{ sinks: { events: { kafka: ~, file: { directory: /data } } }, state_directory: /data/ }",
-        "prod.yaml: sinks.events.file.directory: is the same as state_directory (prod.yaml); give each file sink a directory of its own",
     );
 }

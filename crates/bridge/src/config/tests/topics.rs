@@ -101,3 +101,83 @@ sinks: {{ events: {{ kafka: {{ topic: 'v.{{source}}.{{sub_app_id}}.{{outcome}}' 
         ["vod.dead_letter"]
     );
 }
+
+#[test]
+fn a_topic_fits_its_broker() {
+    let long = |bytes: usize| "v".repeat(bytes);
+    let kafka = |topic: &str| format!("sinks: {{ events: {{ kafka: {{ topic: '{topic}' }} }} }}");
+    let other = |text: &str| {
+        format!("{{ sinks: {{ other: {{ {text} }} }}, dead_letter: {{ sink: events }} }}")
+    };
+    for (text, key, most) in [
+        (kafka(&long(250)), "events.kafka.topic", 249),
+        (
+            other(&format!(
+                "rabbitmq: {{ url: 'amqp://x', exchange: vod, routing_key: {} }}",
+                long(256)
+            )),
+            "other.rabbitmq.routing_key",
+            255,
+        ),
+        (
+            other(&format!("nats: {{ servers: [a], subject: {} }}", long(257))),
+            "other.nats.subject",
+            256,
+        ),
+        (
+            other(&format!("file: {{ directory: /a, topic: {} }}", long(201))),
+            "other.file.topic",
+            200,
+        ),
+    ] {
+        one(
+            &text,
+            &format!(
+                "prod.yaml: sinks.{key}: makes a name of {} bytes, and {most} is the most; shorten it, or the longest name under event_types",
+                most + 1
+            ),
+        );
+    }
+    assert!(load_over(&kafka(&long(249))).is_ok());
+    // What no route leads to is never made.
+    let idle = format!("file: {{ directory: /a, topic: {} }}", long(300));
+    let routes = "routes: { a: { to: { events: {} } } }";
+    assert!(
+        load_over(&format!(
+            "{}, {routes} }}",
+            other(&idle).strip_suffix('}').unwrap()
+        ))
+        .is_ok()
+    );
+    one(
+        &format!("event_types: [{}]", long(246)),
+        "base.yaml: sinks.events.kafka.topic: makes a name of 250 bytes, and 249 is the most; shorten it, or the longest name under event_types",
+    );
+}
+
+#[test]
+fn dead_letters_have_a_topic_to_themselves() {
+    let topic = |topic: &str| format!("dead_letter: {{ topic: {topic} }}");
+    one(
+        &topic(&"d".repeat(201)),
+        "prod.yaml: dead_letter.topic: has 201 bytes, and 200 is the most; shorten it",
+    );
+    assert!(load_over(&topic(&"d".repeat(200))).is_ok());
+    one(
+        &topic("undelivered"),
+        "prod.yaml: dead_letter.topic: is the name of the file of undelivered events in the state directory; write another name",
+    );
+    let shared = "prod.yaml: dead_letter.topic: is a topic of events too, on sink events; write another name";
+    one(&topic("vod.FileDeleted"), shared);
+    one(&topic("vod.other"), shared);
+    one(
+        "event_types: [dead_letter]",
+        "base.yaml, prod.yaml: dead_letter.topic: is a topic of events too, on sink events; write another name",
+    );
+    let elsewhere = format!(
+        "{}\n{}",
+        topic("vod.FileDeleted"),
+        route("event_type: PullComplete")
+    );
+    assert!(load_over(&elsewhere).is_ok());
+}

@@ -10,8 +10,12 @@ use crate::config::tree::KeyPath;
 use crate::config::written::SourceEntry;
 use crate::config::{Admin, Source};
 
-/// Deliveries under way at once that any machine can hold.
-const MOST_IN_FLIGHT: usize = 1_000_000;
+/// Deliveries, or connections, that any machine can hold at once.
+const MOST: usize = 1_000_000;
+/// A reservation of bytes is counted in 32 bits.
+const MOST_BYTES: u64 = u32::MAX as u64;
+/// The cloud has given a callback up by now, so it is never closed before.
+const GIVEN_UP: Duration = Duration::from_millis(5500);
 
 pub(super) fn check(
     entries: BTreeMap<String, SourceEntry>,
@@ -61,38 +65,35 @@ fn webhook(config: &WebhookConfig, path: &KeyPath, check: &mut Check<'_>) {
         remedy,
     );
     check.not_longer_than_a_day(&patience, config.patience);
-    for (key, time) in [
-        ("body_timeout", config.body_timeout),
-        ("header_read_timeout", config.header_read_timeout),
-    ] {
-        check.that(
-            !time.is_zero(),
-            &path.join(key),
-            "must be longer than 0s",
-            "",
-        );
-        check.not_longer_than_a_day(&path.join(key), time);
-    }
-    let permits = path.join("max_in_flight");
-    check.that(config.max_in_flight > 0, &permits, "must be at least 1", "");
+    let head = path.join("header_read_timeout");
+    let remedy = "write at least 5500ms: the cloud waits 5s for an answer";
     check.that(
-        config.max_in_flight <= MOST_IN_FLIGHT,
-        &permits,
-        format!("must be at most {MOST_IN_FLIGHT}"),
-        "",
+        config.header_read_timeout >= GIVEN_UP,
+        &head,
+        "is too short",
+        remedy,
     );
-    check.that(
-        config.max_connections > 0,
+    check.not_longer_than_a_day(&head, config.header_read_timeout);
+    let problem = format!(
+        "must be from 5500ms to {patience} ({})",
+        humantime::format_duration(config.patience)
+    );
+    let sensible = (GIVEN_UP..=config.patience).contains(&config.body_timeout);
+    let follows = !check.report.trusts(&patience);
+    check.that(sensible || follows, &path.join("body_timeout"), problem, "");
+
+    check.within(&path.join("max_in_flight"), config.max_in_flight, 1..=MOST);
+    check.within(
         &path.join("max_connections"),
-        "must be at least 1",
-        "",
+        config.max_connections,
+        1..=MOST,
     );
-    check.that(
-        config.max_body_bytes > 0,
+    check.within(
         &path.join("max_body_bytes"),
-        "must be at least 1",
-        "",
+        config.max_body_bytes,
+        1..=MOST_BYTES,
     );
+    check.within(&path.join("max_bytes"), config.max_bytes, 1..=MOST_BYTES);
     check.that(
         config.max_bytes >= config.max_body_bytes
             || !check.report.trusts(&path.join("max_body_bytes")),

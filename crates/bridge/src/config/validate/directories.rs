@@ -1,0 +1,55 @@
+//! Directories: one process at a time, and one part of it, writes to one.
+
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
+use std::iter::once;
+use std::path::{Component, Path, PathBuf};
+
+use super::Check;
+use crate::config::Sink;
+use crate::config::tree::KeyPath;
+
+pub(super) fn check(state_directory: &Path, sinks: &BTreeMap<String, Sink>, check: &mut Check<'_>) {
+    let state = (KeyPath::of(["state_directory"]), state_directory);
+    let files = sinks.iter().filter_map(|(name, sink)| match sink {
+        Sink::File(config) => {
+            let path = KeyPath::of(["sinks", name, "file", "directory"]);
+            Some((path, config.directory.as_path()))
+        }
+        _ => None,
+    });
+    let mut seen: BTreeMap<PathBuf, KeyPath> = BTreeMap::new();
+    for (path, directory) in once(state).chain(files) {
+        let can_be =
+            !directory.as_os_str().is_empty() && (directory.is_dir() || !directory.exists());
+        let remedy = "name one, or a path where one can be made";
+        check.that(can_be, &path, "is no directory", remedy);
+        if !check.report.trusts(&path) {
+            continue;
+        }
+        match seen.entry(real(directory)) {
+            Entry::Vacant(free) => drop(free.insert(path)),
+            Entry::Occupied(taken) => {
+                let other = taken.get();
+                let problem = format!("is the same as {other} ({})", check.tree.origin(other));
+                let remedy = "give each file sink a directory of its own";
+                check.that(false, &path, problem, remedy);
+            }
+        }
+    }
+}
+
+/// The path without `.`, `..` and symbolic links, as it will be once what is missing of it is made.
+fn real(path: &Path) -> PathBuf {
+    let absolute = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    absolute
+        .components()
+        .fold(PathBuf::new(), |mut real, part| {
+            if part == Component::ParentDir {
+                real.pop();
+                return real;
+            }
+            real.push(part);
+            real.canonicalize().unwrap_or(real)
+        })
+}
