@@ -110,10 +110,16 @@ fn shared_listeners() {
         "listen: 127.0.0.1:9600",
         "prod.yaml: sources.callback.webhook.listen: overlaps with admin.listen (base.yaml, prod.yaml); give one of them another port",
     );
-    one_of_webhook(
-        "path: vod",
-        "prod.yaml: sources.callback.webhook.path: is no path; start with `/`; no white space, `?` or `#`",
-    );
+    for path in ["vod", "''", "/a b", "/a?b", "'/a#b'", "/<a>", "/é"] {
+        for key in ["path", "health_path"] {
+            one_of_webhook(
+                &format!("{key}: {path}"),
+                &format!(
+                    "prod.yaml: sources.callback.webhook.{key}: is no path; start with `/`; letters, digits and /-._~!$&'()*+,;=:@% only"
+                ),
+            );
+        }
+    }
 }
 
 #[test]

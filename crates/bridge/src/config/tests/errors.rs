@@ -162,3 +162,17 @@ fn findings_are_json() {
         r#"[{"origin":"/nonexistent/a.yaml","key":"","problem":"cannot be read: No such file or directory (os error 2)","remedy":null}]"#
     );
 }
+
+#[test]
+fn each_finding_is_a_text_of_its_own() {
+    let files = ["/nonexistent/b.yaml".into(), "/nonexistent/a.yaml".into()];
+    let errors = load(&files, []).unwrap_err();
+    let texts: Vec<String> = errors.iter().map(|finding| finding.to_string()).collect();
+    assert_eq!(
+        texts,
+        [
+            "/nonexistent/a.yaml: cannot be read: No such file or directory (os error 2)",
+            "/nonexistent/b.yaml: cannot be read: No such file or directory (os error 2)",
+        ]
+    );
+}
