@@ -216,6 +216,10 @@ impl Writer {
         }
     }
 
+    pub(crate) fn sink_name(&self) -> &str {
+        self.target.sink.name()
+    }
+
     pub(crate) fn last_resort(&self) -> Option<&Arc<dyn Sink>> {
         self.last_resort.as_ref().map(|last| &last.sink)
     }

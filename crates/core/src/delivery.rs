@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
-use tokio::time::Instant;
+use tokio::time::{Instant, timeout_at};
 
 use crate::{SinkSet, Targets};
 
@@ -93,17 +93,19 @@ impl Delivery {
         }
     }
 
-    /// Room to wait for the dead letter's sink. False: too many wait already.
-    pub(crate) fn may_wait_for_dead_letter(&self) -> bool {
+    /// Resolves once there is room to wait for the dead letter's sink. False: not before the
+    /// deadline.
+    pub(crate) async fn room_to_wait_for_dead_letter(&self) -> bool {
         let Some(room) = &self.dead_letters else {
             return true;
         };
-        match room.clone().try_acquire_owned() {
-            Ok(share) => {
+        let share = timeout_at(self.deadline(), room.clone().acquire_owned());
+        match share.await {
+            Ok(Ok(share)) => {
                 self.keep_share(DEAD_LETTERS, share);
                 true
             }
-            Err(_) => false,
+            Ok(Err(_)) | Err(_) => false,
         }
     }
 

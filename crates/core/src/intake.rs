@@ -11,8 +11,7 @@ use tokio::time::{Instant, timeout_at};
 use crate::delivery::{DEAD_LETTERS, Delivery};
 use crate::redelivery::{Arrival, Flight, Memory};
 use crate::{
-    DeadLetter, Envelope, NotDelivered, Outcome, Patience, Pipeline, PublishError, SinkSet,
-    SourceMetrics,
+    DeadLetter, Envelope, NotDelivered, Outcome, Patience, Pipeline, PublishError, SourceMetrics,
 };
 
 /// One source's way into the pipeline.
@@ -66,9 +65,10 @@ struct Shares {
 }
 
 impl Shares {
-    fn new(reachable: SinkSet, max_in_flight: usize) -> Self {
+    fn new(pipeline: &Pipeline, max_in_flight: usize) -> Self {
         let half = || Arc::new(Semaphore::new(max_in_flight.div_ceil(2)));
-        let several = reachable.len() > 1;
+        let several = pipeline.waits_for_several();
+        let reachable = pipeline.reachable();
         let sinks = reachable
             .iter()
             .filter(|_| several)
@@ -102,7 +102,7 @@ impl Intake {
         Self {
             source: source.into(),
             permits: Arc::new(Semaphore::new(max_in_flight)),
-            shares: Shares::new(pipeline.reachable(), max_in_flight),
+            shares: Shares::new(&pipeline, max_in_flight),
             memory: Mutex::new(Memory::new()),
             metrics,
             pipeline,

@@ -150,6 +150,14 @@ impl Pipeline {
         self.router.reachable()
     }
 
+    /// Whether deliveries can wait for more than one sink, the dead letter's among them.
+    pub(crate) fn waits_for_several(&self) -> bool {
+        let reachable = self.reachable();
+        let dead_letters = self.dead_letters.sink_name();
+        let is_among = |sink: usize| self.targets[sink].sink.name() == dead_letters;
+        reachable.len() > 1 || !reachable.iter().any(is_among)
+    }
+
     /// Goes on with a delivery: publishes to the sinks that are still open.
     pub(crate) async fn resume(
         &self,
@@ -221,7 +229,12 @@ impl Pipeline {
                 });
             }
         };
-        if !delivery.may_wait_for_dead_letter() {
+        let has_room = tokio::select! {
+            biased;
+            has_room = delivery.room_to_wait_for_dead_letter() => has_room,
+            () = self.was_cut() => false,
+        };
+        if !has_room {
             let (sink, source) = (sink.name().to_owned(), Arc::new(error));
             return Err(NotDelivered { sink, source });
         }

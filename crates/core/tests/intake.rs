@@ -193,7 +193,8 @@ async fn a_dropped_or_panicked_delivery_tells_those_who_joined_that_nothing_is_k
 
 #[tokio::test(start_paused = true)]
 async fn nothing_is_published_without_a_permit() {
-    let sink = FakeSink::new("sink", [], Step::AckAfter(seconds(1)));
+    // The dead letter's sink: where that is another, each has half of the permits.
+    let sink = FakeSink::new("dead", [], Step::AckAfter(seconds(1)));
     let intake = intake_with(&[&sink], Router::everything(SinkSet::of([0])), 2);
     let ids = ["1", "2", "3", "4", "5"];
     let deliveries = ids.map(|id| deliver(&intake, id, patience(20)));
@@ -291,5 +292,18 @@ async fn waiting_for_a_sink_that_is_away_holds_no_place_of_a_healthy_one() {
     }
     for task in waiting {
         task.abort();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_burst_of_refusals_waits_its_turn_at_the_dead_letter() {
+    let sink = FakeSink::new("sink", [], Step::Permanent);
+    let intake = intake_with(&[&sink], Router::everything(SinkSet::of([0])), 4);
+    let deliveries = ["1", "2", "3", "4", "5", "6"].map(|id| deliver(&intake, id, patience(20)));
+    for delivery in deliveries {
+        assert_eq!(
+            delivery.await.unwrap().result.unwrap(),
+            Outcome::DeadLettered
+        );
     }
 }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
+use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::time::timeout;
 use vodbridge_core::{Finding, Inspection};
@@ -74,20 +75,20 @@ impl Check {
 }
 
 async fn connect(config: &Config) -> Result<Vec<Checked>> {
-    let mut checked = Vec::new();
-    for (name, sink) in assemble::try_open_sinks(config) {
-        let sink = match sink {
-            Ok(sink) => sink,
-            Err(error) if assemble::is_in_use(&error) => {
-                checked.push(in_use(name));
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        checked.push(inspect(name, &sink).await);
-        if let Err(error) = sink.broker.close().await {
-            tracing::debug!(%error, "the sink did not close cleanly");
-        }
+    let sinks: Vec<_> = assemble::try_open_sinks(config).collect();
+    let checking = sinks.into_iter().map(|(name, sink)| check(name, sink));
+    join_all(checking).await.into_iter().collect()
+}
+
+async fn check(name: String, sink: Result<OpenSink>) -> Result<Checked> {
+    let sink = match sink {
+        Ok(sink) => sink,
+        Err(error) if assemble::is_in_use(&error) => return Ok(in_use(name)),
+        Err(error) => return Err(error),
+    };
+    let checked = inspect(name, &sink).await;
+    if let Err(error) = sink.broker.close().await {
+        tracing::debug!(%error, "the sink did not close cleanly");
     }
     Ok(checked)
 }

@@ -5,11 +5,13 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use clap::Args;
+use futures_util::future::join_all;
 use serde::Serialize;
 use tokio::time::timeout;
+use vodbridge_core::Provisioned;
 
 use super::{Files, Output, block_on, output};
-use crate::assemble;
+use crate::assemble::{self, OpenSink};
 use crate::config::Config;
 
 /// How long a broker may take to be reached, and then to create everything.
@@ -58,40 +60,42 @@ impl Provision {
 }
 
 async fn provision(config: &Config) -> Result<Vec<Made>> {
-    let mut made = Vec::new();
-    for (name, sink) in assemble::try_open_sinks(config) {
-        let sink = match sink {
-            Ok(sink) => sink,
-            Err(error) if assemble::is_in_use(&error) => {
-                let what = "directory, in use by a running bridge".to_owned();
-                made.push(Made {
-                    sink: name,
-                    what,
-                    created: false,
-                });
-                continue;
-            }
-            Err(error) => return Err(error),
-        };
-        let broker = &sink.broker;
-        let reached = timeout(REACH, broker.reached()).await;
-        reached.map_err(|_| match broker.health().problem {
-            Some(problem) => anyhow!("sinks.{name}: {}; {}", problem.what, problem.remedy),
-            None => anyhow!("sinks.{name}: the broker was not reached within {REACH:?}"),
-        })?;
-        let provisioned = timeout(REACH, broker.provision(&sink.topics)).await;
-        let provisioned =
-            provisioned.with_context(|| format!("sinks.{name}: not done within {REACH:?}"))?;
-        let provisioned = provisioned
-            .map_err(|error| anyhow!("sinks.{name}: {}", vodbridge_core::chain(&*error)))?;
-        made.extend(provisioned.into_iter().map(|p| Made {
-            sink: name.clone(),
-            what: p.what,
-            created: p.created,
-        }));
-        if let Err(error) = broker.close().await {
-            tracing::debug!(%error, "the sink did not close cleanly");
+    let sinks: Vec<_> = assemble::try_open_sinks(config).collect();
+    let making = sinks.into_iter().map(|(name, sink)| make(name, sink));
+    let made: Result<Vec<_>> = join_all(making).await.into_iter().collect();
+    Ok(made?.into_iter().flatten().collect())
+}
+
+async fn make(name: String, sink: Result<OpenSink>) -> Result<Vec<Made>> {
+    let OpenSink { broker, topics } = match sink {
+        Ok(sink) => sink,
+        Err(error) if assemble::is_in_use(&error) => {
+            let what = "directory, in use by a running bridge".to_owned();
+            return Ok(vec![Made {
+                sink: name,
+                what,
+                created: false,
+            }]);
         }
+        Err(error) => return Err(error),
+    };
+    let reached = timeout(REACH, broker.reached()).await;
+    reached.map_err(|_| match broker.health().problem {
+        Some(problem) => anyhow!("sinks.{name}: {}; {}", problem.what, problem.remedy),
+        None => anyhow!("sinks.{name}: the broker was not reached within {REACH:?}"),
+    })?;
+    let provisioned = timeout(REACH, broker.provision(&topics)).await;
+    let provisioned =
+        provisioned.with_context(|| format!("sinks.{name}: not done within {REACH:?}"))?;
+    let provisioned =
+        provisioned.map_err(|error| anyhow!("sinks.{name}: {}", vodbridge_core::chain(&*error)))?;
+    if let Err(error) = broker.close().await {
+        tracing::debug!(%error, "the sink did not close cleanly");
     }
-    Ok(made)
+    let made = |one: Provisioned| Made {
+        sink: name.clone(),
+        what: one.what,
+        created: one.created,
+    };
+    Ok(provisioned.into_iter().map(made).collect())
 }

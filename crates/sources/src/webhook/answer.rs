@@ -60,6 +60,8 @@ pub(super) async fn callback(
     let config = &endpoint.config;
     let read = async {
         tokio::select! {
+            // First: a body that lies whole in a buffer is taken, whatever became of its caller.
+            biased;
             read = endpoint.budget.read(body, head_bytes(&head.headers)) => read,
             () = socket.broken() => Err(BodyError::Gone),
         }
