@@ -2,10 +2,10 @@
 //! real broker, and compares each verdict with what its message deserved and with what the
 //! broker holds in the end.
 //!
-//! `cargo run --release --example interleave -- URL [MESSAGES] [WINDOW] [CHANNELS]`
+//! `cargo run --release --example interleave -- URL [MESSAGES] [WINDOW] [CHANNELS] [LARGE]`
 //!
 //! Of ten messages one goes to a key that nothing is bound to, one to a full queue that refuses
-//! publishes, eight to a quorum queue. Whatever fails as transient is published again with the
+//! publishes, eight to a quorum queue. One of 49, of each of these, has a body of LARGE bytes. Whatever fails as transient is published again with the
 //! same id until it is acked, so that the broker may be killed, stopped or blocked meanwhile;
 //! each change of the sink's health is told on stderr. Stdout gets one JSON object; the exit
 //! code is 1 where `false_acks` (acked, and in no queue) or `misjudged` is not 0.
@@ -61,7 +61,7 @@ fn kind(number: u64) -> usize {
     }
 }
 
-fn envelope(number: u64) -> Envelope {
+fn envelope(number: u64, large: usize) -> Envelope {
     let event = Event {
         id: number.to_string(),
         source: "https://example.com".into(),
@@ -72,12 +72,17 @@ fn envelope(number: u64) -> Envelope {
         extensions: Vec::new(),
         labels: vec![Label::new("event_type", KINDS[kind(number)])],
     };
-    event.encode(|out| out.extend_from_slice(b"{}"))
+    let bytes = if number % 49 == 3 { large } else { 2 };
+    event.encode(|out| {
+        out.push(b'"');
+        out.resize(out.len() + bytes, b'x');
+        out.push(b'"');
+    })
 }
 
 /// Publishes until acked; what deserves no ack is published once more only if the world failed.
-async fn publish(sink: &RabbitMqSink, number: u64, tally: &Tally) {
-    let (envelope, kind) = (envelope(number), kind(number));
+async fn publish(sink: &RabbitMqSink, number: u64, large: usize, tally: &Tally) {
+    let (envelope, kind) = (envelope(number, large), kind(number));
     loop {
         match timeout(sink.attempt_timeout(), sink.publish(&envelope)).await {
             Ok(Ok(())) => return tally.acked(number),
@@ -219,6 +224,7 @@ async fn main() -> ExitCode {
     let url = arguments.next().expect("the URL of a broker");
     let mut number = |default: u64| arguments.next().map_or(default, |n| n.parse().unwrap());
     let (messages, window, channels) = (number(10_000), number(256), number(1));
+    let large = number(2) as usize;
     let exchange = format!("interleave-{}", std::process::id());
     set_up(&url, &exchange).await;
 
@@ -242,7 +248,7 @@ async fn main() -> ExitCode {
                     if number >= messages {
                         return;
                     }
-                    publish(&sink, number, &tally).await;
+                    publish(&sink, number, large, &tally).await;
                 }
             })
         })
@@ -267,7 +273,7 @@ async fn main() -> ExitCode {
     let unroutable = counts(&tally.unroutable);
     let misjudged = of_kind[2] + tally.permanent.load(Relaxed);
     println!(
-        "{{\"messages\":{messages},\"window\":{window},\"channels\":{channels},\
+        "{{\"messages\":{messages},\"window\":{window},\"channels\":{channels},\"large\":{large},\
          \"per_second\":{:.0},\"false_acks\":{false_acks},\"misjudged\":{misjudged},\
          \"acked\":{of_kind:?},\"unroutable\":{unroutable:?},\"transient\":{:?},\
          \"timed_out\":{},\"copies\":{copies},\"longest_gap_ms\":{}}}",

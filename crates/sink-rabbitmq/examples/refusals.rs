@@ -2,19 +2,19 @@
 //!
 //! `cargo run --release --example refusals -- URL [OVERSIZE_BYTES]`
 //!
-//! Makes an exchange, publishes, publishes bodies of OVERSIZE_BYTES among others (above the
-//! broker's `max_message_size`, if given), then deletes the exchange under load and makes it
-//! again. Each step prints its verdicts.
+//! Makes an exchange, publishes, publishes bodies of OVERSIZE_BYTES among and beside others
+//! (above the broker's `max_message_size`, if given), then deletes the exchange under load and
+//! makes it again. Each step prints its verdicts.
 #![allow(clippy::print_stdout, clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use lapin::options::{ExchangeDeleteOptions, QueueDeleteOptions};
 use lapin::{Connection, ConnectionProperties};
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 use vodbridge_core::cloudevents::Mode;
 use vodbridge_core::{Envelope, Event, Secret, Sink, Topology};
 use vodbridge_sink_rabbitmq::{RabbitMqConfig, RabbitMqSink};
@@ -37,23 +37,57 @@ fn envelope(bytes: usize, header: usize) -> Envelope {
     })
 }
 
+async fn verdict(sink: &RabbitMqSink, envelope: &Envelope) -> String {
+    match timeout(sink.attempt_timeout(), sink.publish(envelope)).await {
+        Ok(Ok(())) => "acked".to_owned(),
+        Ok(Err(error)) => {
+            let source = std::error::Error::source(&error).map(ToString::to_string);
+            format!("{}: {}", error.kind(), source.unwrap_or_default())
+        }
+        Err(_) => "timed out".to_owned(),
+    }
+}
+
+fn counts(verdicts: impl IntoIterator<Item = String>) -> BTreeMap<String, usize> {
+    let mut counts = BTreeMap::new();
+    for verdict in verdicts {
+        *counts.entry(verdict).or_default() += 1;
+    }
+    counts
+}
+
 /// Publishes all at once and counts the verdicts.
 async fn verdicts(step: &str, sink: &RabbitMqSink, envelopes: &[Envelope]) {
-    let verdicts = envelopes.iter().map(async |envelope| {
-        match timeout(sink.attempt_timeout(), sink.publish(envelope)).await {
-            Ok(Ok(())) => "acked".to_owned(),
-            Ok(Err(error)) => {
-                let source = std::error::Error::source(&error).map(ToString::to_string);
-                format!("{}: {}", error.kind(), source.unwrap_or_default())
-            }
-            Err(_) => "timed out".to_owned(),
+    let verdicts = envelopes.iter().map(|envelope| verdict(sink, envelope));
+    println!("{step}: {:#?}", counts(join_all(verdicts).await));
+}
+
+/// Publishes ten small events a second for 15 s, beside three loops of one that is too large.
+async fn beside(sink: &RabbitMqSink, oversize: usize) {
+    let (began, length) = (Instant::now(), Duration::from_secs(15));
+    let refused = async || {
+        let (envelope, mut verdicts) = (envelope(oversize, 10), Vec::new());
+        while began.elapsed() < length {
+            verdicts.push(verdict(sink, &envelope).await);
+            sleep(Duration::from_millis(20)).await;
         }
+        verdicts
+    };
+    let small = (0..150).map(async |number| {
+        sleep(Duration::from_millis(100) * number).await;
+        let (envelope, began) = (envelope(100, 10), Instant::now());
+        (verdict(sink, &envelope).await, began.elapsed())
     });
-    let mut counts = BTreeMap::new();
-    for verdict in join_all(verdicts).await {
-        *counts.entry(verdict).or_insert(0) += 1;
-    }
-    println!("{step}: {counts:#?}");
+    let large = join_all((0..3).map(|_| refused()));
+    let (large, small) = tokio::join!(large, join_all(small));
+    let (verdicts, mut latencies): (Vec<_>, Vec<_>) = small.into_iter().unzip();
+    latencies.sort();
+    let (median, longest) = (latencies[75], latencies[149]);
+    println!("too large, beside: {:#?}", counts(large.concat()));
+    println!(
+        "small: {:#?}, median {median:?}, longest {longest:?}",
+        counts(verdicts)
+    );
 }
 
 #[tokio::main]
@@ -86,7 +120,7 @@ async fn main() {
     println!("again: {:#?}", sink.provision(&[]).await.unwrap());
     println!("with an exchange: {:#?}", sink.inspect(&[]).await.unwrap());
     verdicts("before the sink has seen it, perhaps", &sink, &small).await;
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    sleep(Duration::from_secs(3)).await;
     verdicts("with an exchange", &sink, &small).await;
     verdicts(
         "headers that fit no frame",
@@ -99,6 +133,7 @@ async fn main() {
         mixed.insert(100, envelope(oversize, 10));
         verdicts("one too large among 200", &sink, &mixed).await;
         verdicts("right after", &sink, &small).await;
+        beside(&sink, oversize).await;
     }
     let connection = Connection::connect(&url, ConnectionProperties::default())
         .await
@@ -110,7 +145,7 @@ async fn main() {
     verdicts("the exchange deleted", &sink, &small).await;
     println!("{:?}", sink.health());
     sink.provision(&[]).await.unwrap();
-    tokio::time::sleep(Duration::from_secs(3)).await;
+    sleep(Duration::from_secs(3)).await;
     verdicts("made again", &sink, &small).await;
     println!("{:?}", sink.health());
     sink.close().await.unwrap();

@@ -10,12 +10,13 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::MissedTickBehavior;
 use vodbridge_core::PublishError;
 
-use crate::confirms::{Confirms, Resolved, Ticket};
+use crate::confirms::{Answer, Confirms, Resolved, Ticket};
 use crate::connection::Link;
-use crate::error::Failure;
+use crate::error::{Failure, size_limit};
 use crate::flight::Flight;
 use crate::message::Message;
 use crate::session::Session;
+use crate::size::SizeLimit;
 
 /// A connection that holds open publishes and confirmed none for so long is replaced, unless
 /// the broker said that it blocks.
@@ -46,6 +47,7 @@ impl Job {
 /// Owns one channel of whatever session there is.
 pub(crate) struct ChannelOwner {
     exchange: ShortString,
+    size: Arc<SizeLimit>,
     /// Which of a session's channels.
     index: usize,
     /// How many publishes may be open, and how many may wait.
@@ -63,6 +65,7 @@ pub(crate) struct ChannelOwner {
 impl ChannelOwner {
     pub(crate) fn new(
         exchange: ShortString,
+        size: Arc<SizeLimit>,
         index: usize,
         window: usize,
         jobs: mpsc::Receiver<Job>,
@@ -70,6 +73,7 @@ impl ChannelOwner {
     ) -> Self {
         Self {
             exchange,
+            size,
             index,
             window,
             jobs,
@@ -115,6 +119,13 @@ impl ChannelOwner {
     fn settle(&mut self, round: &mut Vec<Resolved>) {
         self.flight.drain(round);
         self.progress = Instant::now();
+        for resolved in round.iter() {
+            if let Answer::Failed(error) = &resolved.answer
+                && let Some(limit) = size_limit(error)
+            {
+                self.size.learn(limit, self.progress);
+            }
+        }
         if let Err(reason) = self.confirms.settle(round, self.flight.len()) {
             self.give_up(&reason);
         }
@@ -165,6 +176,12 @@ impl ChannelOwner {
                 continue;
             }
             let (message, ticket) = job.split();
+            let size = message.body.len();
+            if let Some(limit) = self.size.exceeded(size, Instant::now()) {
+                // The broker would close the channel over it.
+                ticket.fail(Failure::Body { size, limit }, true);
+                continue;
+            }
             let (size, frame_max) = (message.header_bytes, session.frame_max);
             if size > frame_max {
                 // The broker would close the connection over it.

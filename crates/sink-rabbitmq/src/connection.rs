@@ -45,6 +45,8 @@ impl Link {
 /// Keeps a sink connected.
 pub(crate) struct Connector {
     pub(crate) name: String,
+    /// What it is for, to the operator: "events".
+    pub(crate) carries: &'static str,
     pub(crate) uri: AMQPUri,
     pub(crate) exchange: String,
     pub(crate) channels: usize,
@@ -97,7 +99,8 @@ impl Connector {
     }
 
     async fn open(&self) -> Result<Session, OpenError> {
-        let mut session = Session::connect(&self.uri, &self.name).await?;
+        let name = format!("{} {}", self.name, self.carries);
+        let mut session = Session::connect(&self.uri, &name).await?;
         self.reached.send_replace(true);
         session.open_channels(self.channels, &self.exchange).await?;
         Ok(session)
@@ -130,7 +133,8 @@ impl Connector {
     fn up(&self, session: &Arc<Session>) {
         self.link.send_replace(Link::Up(session.clone()));
         let doing = format!(
-            "publishing to exchange {:?} on {}",
+            "publishing {} to exchange {:?} on {}",
+            self.carries,
             self.exchange,
             address(&self.uri)
         );
@@ -152,7 +156,10 @@ impl Connector {
     fn lost(&self, what: &str) {
         let remedy = "none needed if it comes back: the sink reconnects by itself";
         if self.health.down(what, remedy) {
-            warn!(sink = self.name, "connection to the broker lost: {what}");
+            warn!(
+                sink = self.name,
+                "connection for {} lost: {what}", self.carries
+            );
         }
     }
 
@@ -163,7 +170,10 @@ impl Connector {
         let news = before.is_none_or(|problem| problem.what != what);
         self.health.down(&what, remedy);
         if news {
-            error!(sink = self.name, remedy, "cannot publish: {what}");
+            error!(
+                sink = self.name,
+                remedy, "cannot publish {}: {what}", self.carries
+            );
         }
     }
 

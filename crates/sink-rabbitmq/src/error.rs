@@ -58,6 +58,8 @@ pub(crate) enum Failure {
          or raise frame_max at the broker"
     )]
     Headers { size: usize, frame_max: usize },
+    #[error("the body has {size} bytes, the broker takes {limit}: raise its max_message_size")]
+    Body { size: usize, limit: usize },
     #[error("the sink is closed")]
     Closed,
 }
@@ -76,14 +78,16 @@ pub(crate) struct Sent {
 pub(crate) fn classify(failure: Failure, sent: Sent) -> PublishError {
     let class: fn(_) -> PublishError = match &failure {
         Failure::Returned { .. } | Failure::NoExchange { .. } => PublishError::Unroutable,
-        Failure::RoutingKey(_) | Failure::Headers { .. } => PublishError::Permanent,
+        Failure::RoutingKey(_) | Failure::Headers { .. } | Failure::Body { .. } => {
+            PublishError::Permanent
+        }
         Failure::Client(error) => match soft(error) {
             // The sink has one exchange, so that every open publish went to the missing one.
             Some((AMQPSoftError::NOTFOUND | AMQPSoftError::NOROUTE, _)) => PublishError::Unroutable,
-            Some((AMQPSoftError::PRECONDITIONFAILED, text)) if exceeds(text, sent.bytes) => {
+            Some((AMQPSoftError::CONTENTTOOLARGE, _)) if sent.alone => PublishError::Permanent,
+            _ if size_limit(error).is_some_and(|limit| sent.bytes > limit) => {
                 PublishError::Permanent
             }
-            Some((AMQPSoftError::CONTENTTOOLARGE, _)) if sent.alone => PublishError::Permanent,
             _ => PublishError::Transient,
         },
         Failure::Nacked | Failure::Lost | Failure::Unproven | Failure::Closed => {
@@ -106,12 +110,16 @@ pub(crate) fn soft(error: &lapin::Error) -> Option<(AMQPSoftError, &str)> {
     }
 }
 
-/// Whether a body of `bytes` is what the broker means by "message size N is larger than
-/// configured max size M" (`max_message_size`; "than max size M" where it is the default).
-fn exceeds(text: &str, bytes: usize) -> bool {
-    text.rsplit_once("max size ")
-        .and_then(|(_, limit)| limit.trim().parse::<usize>().ok())
-        .is_some_and(|limit| bytes > limit)
+/// The limit that the broker names where it closes a channel over a body: "message size N is
+/// larger than configured max size M" (`max_message_size`; "than max size M" where it is the
+/// default).
+pub(crate) fn size_limit(error: &lapin::Error) -> Option<usize> {
+    match soft(error)? {
+        (AMQPSoftError::PRECONDITIONFAILED, text) => {
+            text.rsplit_once("max size ")?.1.trim().parse().ok()
+        }
+        _ => None,
+    }
 }
 
 #[cfg(test)]
@@ -153,6 +161,10 @@ mod tests {
         let headers = Failure::Headers {
             size: 200_000,
             frame_max: 131_072,
+        };
+        let body = Failure::Body {
+            size: 2001,
+            limit: 2000,
         };
         let table = [
             (returned, small, "unroutable"),
@@ -197,6 +209,7 @@ mod tests {
             (Failure::Closed, small, "transient"),
             (Failure::RoutingKey(300), small, "permanent"),
             (headers, small, "permanent"),
+            (body, large, "permanent"),
         ];
         for (failure, bytes, kind) in table {
             let text = format!("{failure:?} of {bytes}");

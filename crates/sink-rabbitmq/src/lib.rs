@@ -11,9 +11,11 @@ mod confirms;
 mod connection;
 mod error;
 mod flight;
+mod lane;
 mod message;
 mod session;
 mod sink;
+mod size;
 mod topology;
 
 pub use config::{LONGEST_NAME, RabbitMqConfig};

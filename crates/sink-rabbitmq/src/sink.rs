@@ -1,24 +1,22 @@
 //! The sink.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicI64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use lapin::types::ShortString;
-use lapin::uri::AMQPUri;
-use tokio::sync::{mpsc, oneshot, watch};
 use tokio::time::timeout;
 use tokio_util::sync::{CancellationToken, DropGuard};
 use tokio_util::task::TaskTracker;
-use vodbridge_core::{BoxError, Envelope, Health, HealthCell, PublishError, Sink};
+use vodbridge_core::{BoxError, Envelope, Health, PublishError, Sink};
 
-use crate::channel::{ChannelOwner, Job};
-use crate::connection::{Connector, Link};
-use crate::error::{Failure, Sent, classify};
+use crate::error::{Sent, classify};
+use crate::lane::{Broker, Lane};
 use crate::message::Message;
-use crate::session::{address, parse};
+use crate::session::parse;
+use crate::size::SizeLimit;
 use crate::{RabbitMqConfig, RabbitMqConfigError};
 
 /// Longer than a hung connection takes to be noticed and replaced.
@@ -26,18 +24,15 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(6);
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Publishes to a topic exchange. Connects in the background and reconnects for ever; while
-/// there is no connection, or the broker blocks it, publishes wait.
+/// there is no connection, or the broker blocks it, publishes wait. An event that may be too
+/// large for the broker goes over a second connection, so that its refusal hurts no other.
 pub struct RabbitMqSink {
-    pub(crate) name: String,
     pub(crate) config: RabbitMqConfig,
-    pub(crate) uri: AMQPUri,
-    jobs: Vec<mpsc::Sender<Job>>,
-    next_channel: AtomicUsize,
+    pub(crate) broker: Broker,
+    main: Lane,
+    /// One publish at a time. Started by the first event that needs it.
+    alone: OnceLock<Lane>,
     next_mark: AtomicI64,
-    reached: watch::Receiver<bool>,
-    health: Arc<HealthCell>,
-    tasks: TaskTracker,
-    closing: CancellationToken,
     /// Ends the tasks of a sink that was dropped and not closed.
     _ends: DropGuard,
 }
@@ -62,47 +57,24 @@ impl RabbitMqSink {
         if !(1..=2047).contains(&config.channels) {
             return Err(RabbitMqConfigError::Channels);
         }
-        let health = Arc::new(HealthCell::starting(format!(
-            "connecting to {}",
-            address(&uri)
-        )));
-        let (link, links) = watch::channel(Link::Down);
-        let (reached_sender, reached) = watch::channel(false);
         let closing = CancellationToken::new();
-        let tasks = TaskTracker::new();
-        let window = max_in_flight.max(1);
-        let jobs = (0..config.channels)
-            .map(|index| {
-                let (sender, jobs) = mpsc::channel(window);
-                let (exchange, links) = (exchange.clone(), links.clone());
-                tasks.spawn(ChannelOwner::new(exchange, index, window, jobs, links).run());
-                sender
-            })
-            .collect();
-        let connector = Connector {
+        let broker = Broker {
             name: name.to_owned(),
-            uri: uri.clone(),
-            exchange: config.exchange.clone(),
-            channels: config.channels,
-            link,
-            reached: reached_sender,
-            health: health.clone(),
+            uri,
+            exchange,
+            size: Arc::new(SizeLimit::default()),
+            tasks: TaskTracker::new(),
             closing: closing.clone(),
         };
-        tasks.spawn(connector.run());
-        tasks.close();
+        let main = Lane::start(&broker, "events", config.channels, max_in_flight.max(1));
+        broker.tasks.close();
         Ok(Self {
-            name: name.to_owned(),
             config: config.clone(),
-            uri,
-            jobs,
-            next_channel: AtomicUsize::new(0),
+            broker,
+            main,
+            alone: OnceLock::new(),
             next_mark: AtomicI64::new(0),
-            reached,
-            health,
-            tasks,
-            _ends: closing.clone().drop_guard(),
-            closing,
+            _ends: closing.drop_guard(),
         })
     }
 
@@ -118,45 +90,53 @@ impl RabbitMqSink {
         })
     }
 
-    async fn verdict(&self, message: Message) -> Result<(), PublishError> {
-        let (reply, verdict) = oneshot::channel();
-        let index = self.next_channel.fetch_add(1, Ordering::Relaxed) % self.jobs.len();
-        if self.jobs[index].send(Job { message, reply }).await.is_err() {
-            return Err(PublishError::Transient(Box::new(Failure::Closed)));
+    fn lane(&self, bytes: usize) -> &Lane {
+        if self.broker.size.is_doubtful(bytes) {
+            let start = || Lane::start(&self.broker, "large events", 1, 1);
+            self.alone.get_or_init(start)
+        } else {
+            &self.main
         }
-        verdict
-            .await
-            .unwrap_or_else(|_| Err(PublishError::Transient(Box::new(Failure::Lost))))
     }
 }
 
 impl Sink for RabbitMqSink {
     fn name(&self) -> &str {
-        &self.name
+        &self.broker.name
     }
 
     fn publish<'a>(&'a self, envelope: &'a Envelope) -> BoxFuture<'a, Result<(), PublishError>> {
-        async move { self.verdict(self.message(envelope)?).await }.boxed()
+        async move {
+            let message = self.message(envelope)?;
+            self.lane(message.body.len()).publish(message).await
+        }
+        .boxed()
     }
 
     fn attempt_timeout(&self) -> Duration {
         ATTEMPT_TIMEOUT
     }
 
+    /// Of the connection that all but large events take, or what is wrong with the other.
     fn health(&self) -> Health {
-        self.health.get()
+        let main = self.main.health.get();
+        let alone = self.alone.get().map(|lane| lane.health.get());
+        match alone.filter(|alone| alone.problem.is_some()) {
+            Some(alone) if main.problem.is_none() => alone,
+            _ => main,
+        }
     }
 
     fn reached(&self) -> BoxFuture<'_, ()> {
-        let mut reached = self.reached.clone();
+        let mut reached = self.main.reached.clone();
         // An error means that the sink was closed, and there is nothing to wait for any more.
         async move { drop(reached.wait_for(|reached| *reached).await) }.boxed()
     }
 
     fn close(&self) -> BoxFuture<'_, Result<(), BoxError>> {
         async move {
-            self.closing.cancel();
-            timeout(CLOSE_TIMEOUT, self.tasks.wait())
+            self.broker.closing.cancel();
+            timeout(CLOSE_TIMEOUT, self.broker.tasks.wait())
                 .await
                 .map_err(|_| BoxError::from("the connection did not close in time"))
         }

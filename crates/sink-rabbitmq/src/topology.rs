@@ -23,8 +23,8 @@ impl RabbitMqSink {
     }
 
     async fn session(&self) -> Result<Session, BoxError> {
-        let session = Session::connect(&self.uri, &self.name).await;
-        session.map_err(|error| format!("{}: {error}", address(&self.uri)).into())
+        let session = Session::connect(&self.broker.uri, &self.broker.name).await;
+        session.map_err(|error| format!("{}: {error}", address(&self.broker.uri)).into())
     }
 
     async fn findings(
