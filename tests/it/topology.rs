@@ -139,37 +139,53 @@ async fn what_topics_prints_is_what_is_made() -> Result<()> {
     Ok(())
 }
 
-#[tokio::test]
-async fn a_broker_that_is_not_there_is_told() -> Result<()> {
-    let port = free_port()?;
-    let sinks = [
-        format!(r#"kafka: {{ brokers: ["127.0.0.1:{port}"], topic: "vod.{{event_type}}" }}"#),
-        format!(
-            r#"rabbitmq: {{ url: "amqp://guest:hidden@127.0.0.1:{port}/%2f", exchange: vod, routing_key: "vod.{{event_type}}" }}"#
-        ),
-        format!(
-            r#"nats: {{ servers: ["nats://127.0.0.1:{port}"], subject: "vod.{{event_type}}", stream: VOD }}"#
-        ),
-    ];
-    let named = ["kafka", "rabbitmq", "nats"]
-        .iter()
-        .zip(sinks)
-        .map(|(name, sink)| format!("{name}: {{ {sink} }}"));
-    let sinks = named.collect::<Vec<_>>().join(", ");
-    let setup = Setup::new(&format!(
-        "sinks: {{ {sinks} }}\ndead_letter: {{ sink: kafka }}\n"
-    ))?;
-    for sink in checked(&setup, 1).await? {
-        let finding = &sink["findings"][0];
-        assert_eq!(finding["blocking"], true, "{sink}");
-        ensure!(
-            finding["remedy"].as_str().is_some_and(|r| !r.is_empty()),
-            "{sink}"
-        );
-        ensure!(
-            !sink.to_string().contains("hidden"),
-            "a password is shown: {sink}"
-        );
+/// A sink whose broker is away, at this address.
+async fn absence_is_told(sink: impl Fn(&str) -> String) -> Result<()> {
+    let sink = sink(&format!("127.0.0.1:{}", free_port()?));
+    let setup = Setup::new(&format!("sinks: {{ events: {{ {sink} }} }}"))?;
+    let check = ran(&setup, &["check", "--connect", "--output", "json"]).await?;
+    ensure!(check.code == Some(1), "{check:?}");
+    ensure!(
+        !check.out.contains("hidden"),
+        "a password is shown: {check:?}"
+    );
+    let said = check.json()?[0].clone();
+    let finding = &said["sinks"][0]["findings"][0];
+    assert_eq!(
+        (&said["ok"], &finding["blocking"]),
+        (&false.into(), &true.into())
+    );
+    for key in ["what", "remedy"] {
+        let told = finding[key].as_str().is_some_and(|text| !text.is_empty());
+        ensure!(told, "no {key}: {said}");
     }
     Ok(())
+}
+
+#[tokio::test]
+async fn an_absent_kafka_is_told() -> Result<()> {
+    absence_is_told(|address| {
+        format!(r#"kafka: {{ brokers: ["{address}"], topic: "vod.{{event_type}}" }}"#)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_absent_rabbitmq_is_told() -> Result<()> {
+    absence_is_told(|address| {
+        let url = format!("amqp://guest:hidden@{address}/%2f");
+        format!(r#"rabbitmq: {{ url: "{url}", exchange: vod, routing_key: "vod.{{event_type}}" }}"#)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_absent_nats_is_told() -> Result<()> {
+    absence_is_told(|address| {
+        let login = "user: bridge, password: hidden";
+        format!(
+            r#"nats: {{ servers: ["{address}"], {login}, subject: "vod.{{event_type}}", stream: VOD }}"#
+        )
+    })
+    .await
 }
