@@ -19,8 +19,8 @@ use std::time::{Duration, Instant};
 
 use futures_util::StreamExt;
 use lapin::options::{
-    BasicConsumeOptions, BasicPublishOptions, ExchangeDeclareOptions, ExchangeDeleteOptions,
-    QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
+    BasicConsumeOptions, BasicPublishOptions, ConfirmSelectOptions, ExchangeDeclareOptions,
+    ExchangeDeleteOptions, QueueBindOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::{AMQPValue, FieldTable};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties, ExchangeKind};
@@ -161,7 +161,9 @@ async fn set_up(url: &str, exchange: &str) {
             .await
             .unwrap();
     }
-    // Persistent, so that the queue is still full after a restart.
+    // Persistent and confirmed, so that the queue is still full after a kill.
+    let confirms = channel.confirm_select(ConfirmSelectOptions::default());
+    confirms.await.unwrap();
     let properties = BasicProperties::default().with_delivery_mode(2);
     let options = BasicPublishOptions::default();
     let fill = channel.basic_publish(exchange.into(), "t.full".into(), options, b"x", properties);
