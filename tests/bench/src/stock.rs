@@ -24,7 +24,7 @@ pub(crate) enum Stock {
         Channel,
         #[expect(dead_code, reason = "ends with it")] Connection,
     ),
-    Nats(Stream),
+    Nats(Box<Stream>),
     /// There is no broker.
     None,
 }
@@ -48,7 +48,7 @@ impl Stock {
 
     pub(crate) async fn nats(url: &str) -> Result<Self> {
         let jetstream = jetstream::new(async_nats::connect(url).await?);
-        Ok(Self::Nats(jetstream.get_stream(STREAM).await?))
+        Ok(Self::Nats(Box::new(jetstream.get_stream(STREAM).await?)))
     }
 
     /// Removes the messages where a broker slows down under them.
