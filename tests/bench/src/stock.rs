@@ -20,10 +20,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 pub(crate) enum Stock {
     Kafka(BaseConsumer),
     /// The connection lives as long as its channel is used.
-    RabbitMq(
-        Channel,
-        #[expect(dead_code, reason = "ends with it")] Connection,
-    ),
+    RabbitMq(Box<(Channel, Connection)>),
     Nats(Box<Stream>),
     /// There is no broker.
     None,
@@ -40,10 +37,8 @@ impl Stock {
 
     pub(crate) async fn rabbitmq(url: &str) -> Result<Self> {
         let connection = Connection::connect(url, ConnectionProperties::default()).await?;
-        Ok(Self::RabbitMq(
-            connection.create_channel().await?,
-            connection,
-        ))
+        let channel = connection.create_channel().await?;
+        Ok(Self::RabbitMq(Box::new((channel, connection))))
     }
 
     pub(crate) async fn nats(url: &str) -> Result<Self> {
@@ -54,7 +49,8 @@ impl Stock {
     /// Removes the messages where a broker slows down under them.
     pub(crate) async fn clear(&self) -> Result<()> {
         match self {
-            Self::RabbitMq(channel, _) => {
+            Self::RabbitMq(open) => {
+                let (channel, _) = &**open;
                 let none = QueuePurgeOptions::default();
                 channel.queue_purge(QUEUE.into(), none).await.map(drop)?;
             }
@@ -69,7 +65,8 @@ impl Stock {
     pub(crate) async fn count(&self) -> Result<Option<u64>> {
         Ok(Some(match self {
             Self::Kafka(consumer) => tokio::task::block_in_place(|| watermarks(consumer))?,
-            Self::RabbitMq(channel, _) => {
+            Self::RabbitMq(open) => {
+                let (channel, _) = &**open;
                 let passive = QueueDeclareOptions {
                     passive: true,
                     ..QueueDeclareOptions::default()
