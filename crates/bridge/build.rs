@@ -3,7 +3,8 @@
 use std::process::Command;
 
 fn main() {
-    println!("cargo:rerun-if-changed=../../.git/HEAD");
+    // HEAD names a branch; its log grows with each commit.
+    println!("cargo:rerun-if-changed=../../.git/logs/HEAD");
     println!("cargo:rerun-if-env-changed=VODBRIDGE_COMMIT");
     let commit = std::env::var("VODBRIDGE_COMMIT")
         .ok()
