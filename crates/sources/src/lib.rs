@@ -1,3 +1,5 @@
 //! Where notifications come from.
 
+pub mod cloud;
+pub mod queue;
 pub mod webhook;
