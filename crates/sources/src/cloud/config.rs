@@ -3,14 +3,16 @@
 use std::path::PathBuf;
 
 use serde::Deserialize;
-use vodbridge_core::Secret;
+
+use super::SecretSource;
 
 /// `http://HOST:PORT` or `https://HOST`: where the API answers. The vendor's:
 /// <https://cloud.tencent.com/document/api/266/33433>.
 pub const DEFAULT_ENDPOINT: &str = "https://vod.tencentcloudapi.com";
 
 /// Whose permissions the calls have. One of: `secret_id` with `secret_key`, `profile`,
-/// `cvm_role`, `tke_oidc`.
+/// `cvm_role`, `tke_oidc`. None of them: the vendor's default chain, which is environment, profile
+/// file, role of the virtual machine, TKE.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CredentialsConfig {
@@ -27,19 +29,6 @@ pub struct CredentialsConfig {
     /// The role of a Kubernetes service account on TKE. Empty: everything from the variables
     /// that TKE sets.
     pub tke_oidc: Option<TkeOidcConfig>,
-}
-
-/// A secret, or the file that holds it and is read again when it changes.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(untagged)]
-pub enum SecretSource {
-    /// The file.
-    File {
-        /// Its path.
-        file: PathBuf,
-    },
-    /// The value.
-    Value(Secret),
 }
 
 /// A profile file: INI, with `secret_id` and `secret_key`.

@@ -13,7 +13,8 @@ use crate::cloud::{CredentialsConfig, DEFAULT_ENDPOINT};
 pub struct QueueConfig {
     /// The application whose queue is pulled; an event does not say.
     pub sub_app_id: u64,
-    /// Whose permissions the calls have.
+    /// Whose permissions the calls have; none given: the vendor's default chain.
+    #[serde(default)]
     pub credentials: CredentialsConfig,
     /// Where the cloud's API answers: `https://HOST` or, for a simulator, `http://HOST:PORT`.
     #[serde(default = "default_endpoint")]
