@@ -1,3 +1,4 @@
 //! The cloud's signatures.
 
 pub mod callback;
+pub mod tc3;
