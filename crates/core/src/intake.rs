@@ -3,16 +3,22 @@
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use thiserror::Error;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
 use crate::delivery::{DEAD_LETTERS, Delivery};
+use crate::permits::{InFlight, Reserved, Shares, acquire_all};
 use crate::redelivery::{Arrival, Flight, Memory};
 use crate::{
     DeadLetter, Envelope, NotDelivered, Outcome, Patience, Pipeline, PublishError, SourceMetrics,
 };
+
+/// How long a delivery that holds a reserved permit waits for its share of a sink: the events of
+/// other sinks may need the permit, and the cloud keeps this one.
+const SHARE_PATIENCE: Duration = Duration::from_secs(1);
 
 /// One source's way into the pipeline.
 pub struct Intake {
@@ -40,43 +46,6 @@ impl Ended {
             result,
             joined: false,
             _permit: permit,
-        }
-    }
-}
-
-/// A permit of `max_in_flight`, counted.
-#[derive(Debug)]
-struct InFlight {
-    gauge: prometheus_client::metrics::gauge::Gauge,
-    _permit: OwnedSemaphorePermit,
-}
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.gauge.dec();
-    }
-}
-
-/// Where a source can reach several sinks, none may hold more than half of its permits with
-/// deliveries that wait for it, so that one that is away does not stop the others.
-struct Shares {
-    sinks: Vec<(usize, Arc<Semaphore>)>,
-    dead_letters: Arc<Semaphore>,
-}
-
-impl Shares {
-    fn new(pipeline: &Pipeline, max_in_flight: usize) -> Self {
-        let half = || Arc::new(Semaphore::new(max_in_flight.div_ceil(2)));
-        let several = pipeline.waits_for_several();
-        let reachable = pipeline.reachable();
-        let sinks = reachable
-            .iter()
-            .filter(|_| several)
-            .map(|sink| (sink, half()))
-            .collect();
-        Self {
-            sinks,
-            dead_letters: half(),
         }
     }
 }
@@ -125,6 +94,36 @@ impl Intake {
     ///
     /// Run it where its caller cannot drop it: a dropped delivery is not delivered.
     pub async fn deliver(&self, envelope: &Envelope, patience: Patience) -> Ended {
+        self.deliver_with(None, envelope, patience).await
+    }
+
+    /// Takes `count` permits before what they are for is asked for. They are given one at a time
+    /// and none is kept back for others, so ask for at most `max_in_flight` in all.
+    pub async fn reserve(&self, count: u32) -> Vec<Reserved> {
+        let permits = self.permits.clone().acquire_many_owned(count).await;
+        let mut permits = permits.expect("the semaphores of an intake are never closed");
+        std::iter::from_fn(|| permits.split(1))
+            .map(Reserved::new)
+            .collect()
+    }
+
+    /// As [`deliver`](Self::deliver), with a permit that was taken before. Where the event's
+    /// sinks have no share left it ends early, not delivered.
+    pub async fn deliver_reserved(
+        &self,
+        permit: Reserved,
+        envelope: &Envelope,
+        patience: Patience,
+    ) -> Ended {
+        self.deliver_with(Some(permit), envelope, patience).await
+    }
+
+    async fn deliver_with(
+        &self,
+        reserved: Option<Reserved>,
+        envelope: &Envelope,
+        patience: Patience,
+    ) -> Ended {
         let event_type = envelope.owned_topic_label("event_type");
         self.metrics.received(event_type.unwrap_or("other".into()));
         let arrival = self
@@ -135,7 +134,7 @@ impl Intake {
                     .sharing(self.shares.dead_letters.clone()),
             });
         match arrival {
-            Arrival::Lead(flight) => self.lead(envelope, flight).await,
+            Arrival::Lead(flight) => self.lead(reserved, envelope, flight).await,
             Arrival::Join(flight) => {
                 self.metrics.joined.inc();
                 flight.delivery.extend(patience.deadline);
@@ -145,12 +144,12 @@ impl Intake {
                 let timed_out = |_| Err(self.without_result(NoResult::JoinTimedOut));
                 Ended {
                     joined: true,
-                    ..Ended::new(result.unwrap_or_else(timed_out), None)
+                    ..Ended::new(result.unwrap_or_else(timed_out), self.in_flight(reserved))
                 }
             }
             Arrival::Settled(outcome) => {
                 self.metrics.resumed.inc();
-                Ended::new(Ok(outcome), None)
+                Ended::new(Ok(outcome), self.in_flight(reserved))
             }
         }
     }
@@ -161,7 +160,32 @@ impl Intake {
         let Some(mut taken) = self.before(deadline, acquire_all(&needed)).await else {
             return Ended::new(Err(self.without_result(NoResult::Full)), None);
         };
-        let permit = taken.pop().map(|permit| self.in_flight(permit));
+        let permit = taken.pop().map(Reserved::new);
+        self.write(letter, deadline, permit).await
+    }
+
+    /// As [`dead_letter`](Self::dead_letter), with a permit that was taken before.
+    pub async fn dead_letter_reserved(
+        &self,
+        permit: Reserved,
+        letter: &DeadLetter,
+        deadline: Instant,
+    ) -> Ended {
+        let soon = deadline.min(Instant::now() + SHARE_PATIENCE);
+        let needed = [&self.shares.dead_letters];
+        let Some(_share) = self.before(soon, acquire_all(&needed)).await else {
+            return Ended::new(Err(self.without_result(NoResult::Full)), None);
+        };
+        self.write(letter, deadline, Some(permit)).await
+    }
+
+    async fn write(
+        &self,
+        letter: &DeadLetter,
+        deadline: Instant,
+        permit: Option<Reserved>,
+    ) -> Ended {
+        let permit = self.in_flight(permit);
         let result = self.pipeline.dead_letter(letter, deadline).await;
         self.count(&result);
         Ended::new(result, permit)
@@ -172,13 +196,18 @@ impl Intake {
         self.memory().confirmed(id);
     }
 
-    async fn lead(&self, envelope: &Envelope, flight: Arc<Flight>) -> Ended {
+    async fn lead(
+        &self,
+        reserved: Option<Reserved>,
+        envelope: &Envelope,
+        flight: Arc<Flight>,
+    ) -> Ended {
         let mut lead = Lead {
             intake: self,
             id: envelope.id(),
             flight: &flight,
         };
-        let Some(permit) = self.admit(&flight.delivery).await else {
+        let Some(permit) = self.admit(reserved, &flight.delivery).await else {
             return Ended::new(lead.end(Err(self.without_result(NoResult::Full))), None);
         };
         let result = self
@@ -189,14 +218,16 @@ impl Intake {
         Ended::new(lead.end(result), Some(permit))
     }
 
-    /// A share of each sink that is still open, and a permit; None: the deadline passed.
-    async fn admit(&self, delivery: &Delivery) -> Option<InFlight> {
+    /// A share of each sink that is still open, and a permit unless there is one; None: the
+    /// deadline passed.
+    async fn admit(&self, mut reserved: Option<Reserved>, delivery: &Delivery) -> Option<InFlight> {
         let unrouted = delivery.targets.required.is_empty();
-        if self.shares.sinks.is_empty()
-            && !unrouted
-            && let Ok(permit) = self.permits.clone().try_acquire_owned()
-        {
-            return Some(self.in_flight(permit));
+        if self.shares.sinks.is_empty() && !unrouted {
+            let free = || self.permits.clone().try_acquire_owned().ok();
+            reserved = reserved.or_else(|| free().map(Reserved::new));
+            if let Some(in_flight) = self.in_flight(reserved.take()) {
+                return Some(in_flight);
+            }
         }
         let open = delivery.open();
         let of_sinks = self
@@ -210,24 +241,45 @@ impl Intake {
             .cloned()
             .chain(of_dead_letters.filter(|_| unrouted))
             .collect();
+        let permits = reserved.is_none().then_some(&self.permits);
         let needed: Vec<_> = shares
             .iter()
             .map(|(_, share)| share)
-            .chain([&self.permits])
+            .chain(permits)
             .collect();
-        let mut taken = loop {
-            let deadline = delivery.deadline();
-            match self.before(deadline, acquire_all(&needed)).await {
-                Some(taken) => break taken,
-                None if delivery.deadline() > deadline && !self.pipeline.is_cut() => {}
-                None => return None,
-            }
-        };
-        let permit = taken.pop()?;
-        for ((of, _), share) in shares.iter().zip(taken) {
+        let mut taken = self
+            .acquire(&needed, reserved.is_some(), delivery)
+            .await?
+            .into_iter();
+        for ((of, _), share) in shares.iter().zip(&mut taken) {
             delivery.keep_share(*of, share);
         }
-        Some(self.in_flight(permit))
+        self.in_flight(reserved.or_else(|| taken.next().map(Reserved::new)))
+    }
+
+    /// One of each, before the delivery's deadline, wherever copies move it; soon, if a permit is
+    /// held meanwhile.
+    async fn acquire(
+        &self,
+        needed: &[&Arc<Semaphore>],
+        holds_permit: bool,
+        delivery: &Delivery,
+    ) -> Option<Vec<OwnedSemaphorePermit>> {
+        let soon = Instant::now() + SHARE_PATIENCE;
+        loop {
+            let deadline = delivery.deadline();
+            let until = if holds_permit {
+                deadline.min(soon)
+            } else {
+                deadline
+            };
+            match self.before(until, acquire_all(needed)).await {
+                Some(taken) => return Some(taken),
+                None if holds_permit || self.pipeline.is_cut() => return None,
+                None if delivery.deadline() > deadline => {}
+                None => return None,
+            }
+        }
     }
 
     /// None: the deadline passed, or the pipeline was cut.
@@ -239,13 +291,8 @@ impl Intake {
         }
     }
 
-    fn in_flight(&self, permit: OwnedSemaphorePermit) -> InFlight {
-        let gauge = self.metrics.in_flight.clone();
-        gauge.inc();
-        InFlight {
-            gauge,
-            _permit: permit,
-        }
+    fn in_flight(&self, permit: Option<Reserved>) -> Option<InFlight> {
+        permit.map(|permit| permit.in_flight(&self.metrics.in_flight))
     }
 
     fn count(&self, result: &Result<Outcome, NotDelivered>) {
@@ -264,35 +311,6 @@ impl Intake {
 
     fn memory(&self) -> MutexGuard<'_, Memory> {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// One permit of each. None is held while another is waited for: deliveries that wait for a sink
-/// that is away would hold the places of those that do not.
-async fn acquire_all(semaphores: &[&Arc<Semaphore>]) -> Vec<OwnedSemaphorePermit> {
-    let mut waited_for = None;
-    loop {
-        let mut taken = Vec::with_capacity(semaphores.len());
-        for (at, semaphore) in semaphores.iter().enumerate() {
-            match waited_for.take_if(|(of, _)| *of == at) {
-                Some((_, permit)) => taken.push(permit),
-                None => match Arc::clone(semaphore).try_acquire_owned() {
-                    Ok(permit) => taken.push(permit),
-                    Err(_) => break,
-                },
-            }
-        }
-        let Some(missing) = semaphores.get(taken.len()) else {
-            return taken;
-        };
-        let at = taken.len();
-        drop(taken);
-        drop(waited_for);
-        let permit = Arc::clone(missing).acquire_owned().await;
-        waited_for = Some((
-            at,
-            permit.expect("the semaphores of an intake are never closed"),
-        ));
     }
 }
 

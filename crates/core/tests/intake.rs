@@ -307,3 +307,67 @@ async fn a_burst_of_refusals_waits_its_turn_at_the_dead_letter() {
         );
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn reserved_permits_are_taken_before_the_events_are_there() {
+    let sink = FakeSink::new("sink", [], Step::AckAfter(seconds(3)));
+    let intake = intake(&[&sink]);
+    let mut reserved = intake.reserve(16).await;
+    assert_eq!(reserved.len(), 16);
+    // Nothing is left for others, neither to reserve nor to deliver.
+    let soon = tokio::time::timeout(seconds(1), intake.reserve(1)).await;
+    assert!(soon.is_err());
+    let ended = intake
+        .deliver_reserved(
+            reserved.pop().unwrap(),
+            &envelope("1", "FileDeleted"),
+            patience(9),
+        )
+        .await;
+    assert!(ended.result.is_ok());
+    // The permit belongs to what ended until its caller has been answered.
+    let soon = tokio::time::timeout(seconds(1), intake.reserve(1)).await;
+    assert!(soon.is_err());
+    drop(ended);
+    assert_eq!(intake.reserve(1).await.len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reserved_delivery_does_not_wait_long_for_the_share_of_a_sink_that_is_away() {
+    let (healthy, away) = (
+        FakeSink::acking("healthy"),
+        FakeSink::new("away", [], Step::Hang),
+    );
+    let to = |sink: usize, event_type: &str| Route {
+        name: event_type.to_owned(),
+        conditions: vec![Condition {
+            label: "event_type".to_owned(),
+            patterns: vec![Glob::new(event_type.to_owned())],
+        }],
+        targets: Targets {
+            required: SinkSet::of([sink]),
+            shadow: SinkSet::default(),
+        },
+    };
+    let router = Router::new(vec![to(0, "NewFileUpload"), to(1, "FileDeleted")]);
+    let intake = intake_with(&[&healthy, &away], router, 4);
+    let mut reserved = intake.reserve(4).await;
+    let mut start = |id: &'static str, event_type| {
+        let (intake, permit) = (intake.clone(), reserved.pop().unwrap());
+        tokio::spawn(async move {
+            let envelope = envelope(id, event_type);
+            intake
+                .deliver_reserved(permit, &envelope, patience(25))
+                .await
+        })
+    };
+    let (one, two) = (start("1", "FileDeleted"), start("2", "FileDeleted"));
+    away.wait_started(2).await;
+    let began = Instant::now();
+    let third = start("3", "FileDeleted").await.unwrap();
+    assert!(third.result.is_err() && began.elapsed() == seconds(1));
+    let other = start("4", "NewFileUpload").await.unwrap();
+    assert!(other.result.is_ok());
+    one.abort();
+    two.abort();
+}
