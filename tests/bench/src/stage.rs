@@ -1,11 +1,8 @@
 //! What is measured on which broker.
 
-use std::time::Duration;
-
 use anyhow::Result;
 use clap::ValueEnum;
 use serde::Serialize;
-use tokio::time::sleep;
 use vodbridge_tests::bridge::Setup;
 use vodbridge_tests::brokers::{Broker, Kind, kafka::Kafka, nats::Nats, rabbitmq::RabbitMq};
 use vodbridge_tests::ports::free_port;
@@ -114,6 +111,8 @@ async fn kafka(partitions: &str, bodies: Bodies, far: bool) -> Result<Stage> {
     };
     let sink = format!("kafka: {{ brokers: [\"{address}\"], topic: \"vod.{{event_type}}\" }}");
     let setup = provisioned(&sink).await?;
+    let stock = Stock::kafka(&address)?;
+    stock.ready().await?;
     let topics = topics(bodies);
     let mut bare = Vec::new();
     for linger in ["0", "1"] {
@@ -125,7 +124,7 @@ async fn kafka(partitions: &str, bodies: Bodies, far: bool) -> Result<Stage> {
         bodies,
         bare,
         bridge: Target::bridge(setup).await?,
-        stock: Stock::kafka(&address)?,
+        stock,
         broker_pid: Some(broker.id()),
         _environment: keep(environment, broker),
     })
@@ -192,8 +191,6 @@ fn keep<K: Kind>(environment: Environment, broker: Broker<K>) -> Environment {
 async fn provisioned(sink: &str) -> Result<Setup> {
     let setup = Setup::new(&format!("sinks: {{ events: {{ {sink} }} }}\n"))?;
     setup.run(&["provision"]).await?;
-    // Brokers go on working on what they have just made.
-    sleep(Duration::from_secs(1)).await;
     Ok(setup)
 }
 

@@ -9,12 +9,14 @@ use lapin::types::FieldTable;
 use lapin::{Channel, Connection, ConnectionProperties};
 use rdkafka::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use tokio::time::{Instant, sleep};
 
 /// The queue that `vodbridge provision` makes for the exchange `vod`.
 const QUEUE: &str = "vod.events";
 /// The stream of the bridge's configuration.
 const STREAM: &str = "VOD";
 const PATIENCE: Duration = Duration::from_secs(10);
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The messages of a broker.
 pub(crate) enum Stock {
@@ -44,6 +46,19 @@ impl Stock {
     pub(crate) async fn nats(url: &str) -> Result<Self> {
         let jetstream = jetstream::new(async_nats::connect(url).await?);
         Ok(Self::Nats(Box::new(jetstream.get_stream(STREAM).await?)))
+    }
+
+    /// Resolves once the messages can be counted: Kafka's topics have leaders only a moment after
+    /// they were made.
+    pub(crate) async fn ready(&self) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match self.count().await {
+                Ok(_) => return Ok(()),
+                Err(error) if Instant::now() > deadline => return Err(error),
+                Err(_) => sleep(PAUSE).await,
+            }
+        }
     }
 
     /// Removes the messages where a broker slows down under them.
