@@ -1,5 +1,6 @@
 //! Where notifications come from.
 
 pub mod cloud;
+mod poison;
 pub mod queue;
 pub mod webhook;

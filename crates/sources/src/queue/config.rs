@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use serde::Deserialize;
-use vodbridge_core::config::duration;
+use vodbridge_core::config::{bytes, duration};
 
 use crate::cloud::{CredentialsConfig, DEFAULT_ENDPOINT};
 
@@ -35,6 +35,9 @@ pub struct QueueConfig {
     /// Deliveries under way at once; at least 16 for each puller.
     #[serde(default = "default_max_in_flight")]
     pub max_in_flight: usize,
+    /// Bytes of answers held at once; each puller may hold one answer more.
+    #[serde(default = "default_max_bytes", with = "bytes")]
+    pub max_bytes: u64,
     /// Calls a second of PullEvents and of ConfirmEvents, each, that this process makes at most
     /// for the account of these credentials; the cloud allows an account 100 of each.
     #[serde(default = "default_calls_per_second")]
@@ -61,6 +64,10 @@ fn default_pullers() -> usize {
 
 fn default_max_in_flight() -> usize {
     1024
+}
+
+fn default_max_bytes() -> u64 {
+    64 << 20
 }
 
 fn default_calls_per_second() -> u32 {

@@ -20,8 +20,8 @@ use super::WebhookConfig;
 use super::body::{ByteBudget, HeldBody};
 use super::caller::Caller;
 use super::occurrence::Occurrences;
-use super::poison::{self, Kept};
 use super::quota::Quota;
+use crate::poison::{self, Kept};
 
 /// What the undelivered file is called: the topic of its records.
 pub const UNDELIVERED: &str = "undelivered";

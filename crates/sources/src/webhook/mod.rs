@@ -8,7 +8,6 @@ mod connections;
 mod endpoint;
 mod listener;
 mod occurrence;
-mod poison;
 mod quota;
 mod socket;
 

@@ -24,16 +24,16 @@ const KEPT: [&str; 14] = [
 ];
 
 /// What a request is kept as.
-pub(super) struct Kept {
+pub(crate) struct Kept {
     /// The same for copies that differ in Sign and T only.
-    pub(super) id: String,
-    pub(super) content: Content,
+    pub(crate) id: String,
+    pub(crate) content: Content,
     /// Bytes of body and headers.
-    pub(super) size: usize,
+    pub(crate) size: usize,
 }
 
 /// Keeps the body and some headers; Sign and T never travel on.
-pub(super) fn kept(body: &Bytes, headers: &HeaderMap) -> Kept {
+pub(crate) fn kept(body: &Bytes, headers: &HeaderMap) -> Kept {
     let body = kept_body(body);
     let headers = headers
         .iter()

@@ -1,0 +1,146 @@
+//! Signed calls of the cloud's API.
+
+use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::header::{AUTHORIZATION, CONTENT_TYPE, HOST, HeaderValue};
+use hyper::{Request, StatusCode, Uri};
+use thiserror::Error;
+use tokio::time::{Instant, timeout_at};
+use vodbridge_vod::api::{Action, ErrorClass, SERVICE, VERSION, api_error};
+use vodbridge_vod::signature::tc3;
+
+use super::http::Http;
+use super::{CallError, Credentials, Limiter};
+
+const JSON: &str = "application/json";
+/// What is taken of an answer at most. The vendor names no limit for 16 events.
+const LARGEST_ANSWER: usize = 32 << 20;
+/// A longer answer is no error, and is looked at by who asked.
+const LARGEST_ERROR: usize = 16 << 10;
+
+/// The API of one endpoint, called with one account's credentials.
+#[derive(Debug)]
+pub struct CloudClient {
+    http: Http,
+    uri: Uri,
+    host: String,
+    region: Option<HeaderValue>,
+    credentials: Arc<Credentials>,
+    limiter: Arc<Limiter>,
+}
+
+/// The endpoint is none that can be called.
+#[derive(Debug, Error)]
+#[error("{0} is no endpoint: write https://HOST or http://HOST:PORT")]
+pub struct InvalidEndpoint(String);
+
+/// An answer.
+#[derive(Debug)]
+pub struct Called {
+    /// Its body.
+    pub body: Bytes,
+    /// When the request was sent.
+    pub sent: Instant,
+}
+
+impl CloudClient {
+    /// A client of `endpoint`: `https://HOST`, or `http://HOST:PORT` for a simulator.
+    pub fn new(
+        endpoint: &str,
+        region: Option<&str>,
+        credentials: Arc<Credentials>,
+        limiter: Arc<Limiter>,
+    ) -> Result<Self, InvalidEndpoint> {
+        let invalid = || InvalidEndpoint(endpoint.to_owned());
+        let uri: Uri = endpoint.parse().map_err(|_| invalid())?;
+        let has_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+        let authority = uri.authority().filter(|_| has_scheme).ok_or_else(invalid)?;
+        let is_plain = matches!(uri.path(), "" | "/") && uri.query().is_none();
+        if !is_plain || authority.as_str().contains('@') {
+            return Err(invalid());
+        }
+        let region = region.map(HeaderValue::from_str).transpose();
+        Ok(Self {
+            http: Http::new(),
+            host: authority.as_str().to_owned(),
+            region: region.map_err(|_| invalid())?,
+            uri,
+            credentials,
+            limiter,
+        })
+    }
+
+    /// Whose credentials sign, and where they come from.
+    pub fn credentials(&self) -> &Arc<Credentials> {
+        &self.credentials
+    }
+
+    /// Calls `action` with a JSON `body`; waits before that for the account's limit.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`], [`CallError::TimedOut`] at the deadline; the cloud may have done what it
+    /// was asked for all the same.
+    pub async fn call(
+        &self,
+        action: Action,
+        body: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<Called, CallError> {
+        let call = async {
+            self.limiter.acquire(action).await;
+            self.call_now(action, body.into()).await
+        };
+        timeout_at(deadline, call)
+            .await
+            .unwrap_or(Err(CallError::TimedOut))
+    }
+
+    async fn call_now(&self, action: Action, body: Bytes) -> Result<Called, CallError> {
+        let key = self.credentials.current().await?;
+        let timestamp = SystemTime::now().duration_since(UNIX_EPOCH);
+        let timestamp = timestamp.unwrap_or_default().as_secs();
+        let signed = tc3::Request {
+            service: SERVICE,
+            host: &self.host,
+            content_type: JSON,
+            body: &body,
+            timestamp,
+        };
+        let mut request = Request::post(&self.uri)
+            .header(HOST, &*self.host)
+            .header(CONTENT_TYPE, JSON)
+            .header(AUTHORIZATION, signed.authorization(&key.id, &key.key))
+            .header("X-TC-Action", action.name())
+            .header("X-TC-Version", VERSION)
+            .header("X-TC-Timestamp", timestamp);
+        if let Some(token) = &key.token {
+            request = request.header("X-TC-Token", token.expose());
+        }
+        if let Some(region) = &self.region {
+            request = request.header("X-TC-Region", region);
+        }
+        let request = request
+            .body(Full::new(body))
+            .map_err(|error| super::HttpError::Transport(error.into()))?;
+        let sent = Instant::now();
+        let (status, body) = self.http.send(request, LARGEST_ANSWER).await?;
+        if status != StatusCode::OK {
+            return Err(CallError::Status(status.as_u16()));
+        }
+        if body.len() <= LARGEST_ERROR
+            && let Some(error) = api_error(&body)?
+        {
+            match error.class(action) {
+                ErrorClass::Throttled => self.limiter.throttled(action),
+                ErrorClass::Reauthenticate => self.credentials.invalidate(&key),
+                _ => {}
+            }
+            return Err(error.into());
+        }
+        Ok(Called { body, sent })
+    }
+}

@@ -1,0 +1,192 @@
+//! What the cloud answers.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use super::bytes::{Broken, Cursor};
+use super::error::ApiError;
+
+/// Most events that are taken from one answer, many times what the cloud says it gives: an answer
+/// with more is not the cloud's.
+const MOST_EVENTS: usize = 1024;
+
+/// An answer that brings nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Error)]
+pub enum AnswerError {
+    /// The call failed, and the cloud says why.
+    #[error(transparent)]
+    Api(#[from] ApiError),
+    /// These bytes are no answer of the cloud.
+    #[error(
+        "the answer is not the cloud's, at byte {at}: something between here and the cloud may \
+         have answered in its place"
+    )]
+    Malformed {
+        /// Where it stops to be one.
+        at: usize,
+    },
+}
+
+impl From<Broken> for AnswerError {
+    fn from(Broken(at): Broken) -> Self {
+        Self::Malformed { at }
+    }
+}
+
+/// The answer to `PullEvents`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Pulled<'a> {
+    /// The bytes of each event as they came, valid or not.
+    pub events: Vec<&'a [u8]>,
+    /// What the vendor's support asks for.
+    pub request_id: String,
+}
+
+/// The members of `Response` that matter, as they came.
+#[derive(Default)]
+struct Response<'a> {
+    whole: &'a [u8],
+    error: Option<&'a [u8]>,
+    event_set: Option<&'a [u8]>,
+    request_id: Option<&'a [u8]>,
+}
+
+impl<'a> Response<'a> {
+    fn find(answer: &'a [u8]) -> Result<Self, Broken> {
+        let mut whole = None;
+        let mut cursor = Cursor::new(answer);
+        cursor.members(|key, value| {
+            if key == b"Response" {
+                whole = Some(value);
+            }
+            Ok(())
+        })?;
+        cursor.end()?;
+        let whole = whole.ok_or(Broken(answer.len()))?;
+        let mut found = Self {
+            whole,
+            ..Self::default()
+        };
+        let start = whole.as_ptr() as usize - answer.as_ptr() as usize;
+        Cursor::new(whole)
+            .members(|key, value| {
+                let member = match key {
+                    b"Error" => &mut found.error,
+                    b"EventSet" => &mut found.event_set,
+                    b"RequestId" => &mut found.request_id,
+                    _ => return Ok(()),
+                };
+                *member = Some(value).filter(|value| *value != b"null");
+                Ok(())
+            })
+            .map_err(|Broken(at)| Broken(start + at))?;
+        Ok(found)
+    }
+
+    fn request_id(&self) -> String {
+        self.request_id.map(text).unwrap_or_default()
+    }
+
+    fn api_error(&self) -> Option<ApiError> {
+        let mut error = ApiError {
+            code: String::new(),
+            message: String::new(),
+            request_id: self.request_id(),
+        };
+        // What stands there and is no object is an error without a code.
+        let members = Cursor::new(self.error?).members(|key, value| {
+            match key {
+                b"Code" => error.code = text(value),
+                b"Message" => error.message = text(value),
+                _ => {}
+            }
+            Ok(())
+        });
+        if members.is_err() && error.message.is_empty() {
+            error.message = text(self.error?);
+        }
+        Some(error)
+    }
+}
+
+/// The text of a string, whatever its bytes; the bytes themselves where it is none.
+fn text(value: &[u8]) -> String {
+    let lossy = String::from_utf8_lossy(value);
+    serde_json::from_str(&lossy).unwrap_or_else(|_| lossy.into_owned())
+}
+
+/// Splits the answer to `PullEvents` into the bytes of each event, however many there are: none
+/// where `EventSet` is null, absent or empty.
+///
+/// Only the frame has to be JSON. An event that is no UTF-8, nested too deep or otherwise
+/// unreadable spoils no other, as long as its quotes and brackets are balanced.
+pub fn split_events(answer: &[u8]) -> Result<Pulled<'_>, AnswerError> {
+    let response = Response::find(answer)?;
+    if let Some(error) = response.api_error() {
+        return Err(error.into());
+    }
+    let mut events = Vec::new();
+    if let Some(event_set) = response.event_set {
+        let start = event_set.as_ptr() as usize - answer.as_ptr() as usize;
+        let mut cursor = Cursor::new(event_set);
+        cursor
+            .elements(|event| {
+                if events.len() == MOST_EVENTS {
+                    return Err(Broken(0));
+                }
+                events.push(event);
+                Ok(())
+            })
+            .map_err(|Broken(at)| Broken(start + at))?;
+    }
+    Ok(Pulled {
+        events,
+        request_id: response.request_id(),
+    })
+}
+
+/// The error that an answer holds, of whichever call. Reads no more than it must.
+pub fn api_error(answer: &[u8]) -> Result<Option<ApiError>, AnswerError> {
+    Ok(Response::find(answer)?.api_error())
+}
+
+/// The receipt of an event that could not be read: its `EventHandle`, where that can be found.
+pub fn event_handle(event: &[u8]) -> Option<Cow<'_, str>> {
+    let mut handle = None;
+    let whole = Cursor::new(event).members(|key, value| {
+        if handle.is_none() && key == b"EventHandle" {
+            handle = serde_json::from_slice::<Cow<'_, str>>(value).ok();
+        }
+        Ok(())
+    });
+    // What comes after it may be broken: what was found until there counts.
+    whole.ok();
+    handle.filter(|handle| !handle.is_empty())
+}
+
+/// Reads `Response` of an answer that is small and wholly JSON.
+pub(super) fn response<T: DeserializeOwned>(answer: &[u8]) -> Result<T, AnswerError> {
+    let response = Response::find(answer)?;
+    if let Some(error) = response.api_error() {
+        return Err(error.into());
+    }
+    let start = response.whole.as_ptr() as usize - answer.as_ptr() as usize;
+    serde_json::from_slice(response.whole).map_err(|_| AnswerError::Malformed { at: start })
+}
+
+/// Reads the answer to `DescribeEventsState`: about how many events wait. The cloud's number is
+/// minutes behind and not meant to be decided by.
+pub fn count_of_events(answer: &[u8]) -> Result<u64, AnswerError> {
+    #[derive(Deserialize)]
+    #[serde(rename_all = "PascalCase")]
+    struct State {
+        count_of_events_to_pull: u64,
+    }
+    response(answer).map(|state: State| state.count_of_events_to_pull)
+}
+
+#[cfg(test)]
+mod tests;
