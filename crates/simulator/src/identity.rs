@@ -7,8 +7,8 @@ use std::ops::Range;
 #[derive(Debug, Clone)]
 pub(crate) struct Body {
     /// Text up to an id, and which id it is.
-    parts: Vec<(&'static str, Id)>,
-    tail: &'static str,
+    parts: Vec<(Box<str>, Id)>,
+    tail: Box<str>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +30,7 @@ enum Kind {
 
 impl Body {
     /// Cuts a body, which has to be JSON. Empty ids stay as they are.
-    pub(crate) fn cut(json: &'static str) -> Self {
+    pub(crate) fn cut(json: &str) -> Self {
         let mut files = Vec::new();
         let mut parts = Vec::new();
         let mut done = 0;
@@ -50,16 +50,22 @@ impl Body {
                     (range.start, Id::File { slot })
                 }
             };
-            parts.push((&json[done..start], id));
+            parts.push((json[done..start].into(), id));
             done = range.end;
         }
-        let tail = &json[done..];
+        let tail = json[done..].into();
         Self { parts, tail }
     }
 
     /// The body with the ids of notification `index` of a stream.
     pub(crate) fn numbered(&self, stream: u64, index: u64) -> String {
         let mut body = String::with_capacity(4096);
+        self.write_numbered(stream, index, &mut body);
+        body
+    }
+
+    /// Appends what [`numbered`](Self::numbered) returns.
+    pub(crate) fn write_numbered(&self, stream: u64, index: u64, body: &mut String) {
         for (text, id) in &self.parts {
             body.push_str(text);
             match id {
@@ -72,7 +78,7 @@ impl Body {
             }
             .expect("a String takes any text");
         }
-        body + self.tail
+        body.push_str(&self.tail);
     }
 }
 

@@ -1,6 +1,8 @@
 //! The cloud's side of the conversation: sample notifications of every event type, an endless
-//! stream of them, and a sender that posts them as Tencent Cloud VOD posts its callbacks.
+//! stream of them, a sender that posts them as Tencent Cloud VOD posts its callbacks, and the API
+//! that they are pulled from.
 
+pub mod cloud;
 mod identity;
 mod notifications;
 mod rule;

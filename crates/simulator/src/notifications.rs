@@ -23,10 +23,7 @@ pub struct Notification {
 pub struct Notifications {
     /// The forms of each event type.
     types: Vec<Vec<(&'static Sample, Body)>>,
-    /// What is left of the round.
-    round: Vec<usize>,
     seed: u64,
-    random: Random,
     index: u64,
 }
 
@@ -39,9 +36,18 @@ impl Notifications {
 
     /// These samples only; none of them, none of the stream.
     pub fn of(seed: u64, samples: impl IntoIterator<Item = &'static Sample>) -> Self {
+        Self::written(seed, samples, |sample| sample.body.to_owned())
+    }
+
+    /// The same, but a sample's text is what `write` makes of it.
+    pub(crate) fn written(
+        seed: u64,
+        samples: impl IntoIterator<Item = &'static Sample>,
+        write: impl Fn(&'static Sample) -> String,
+    ) -> Self {
         let mut types: Vec<Vec<(&'static Sample, Body)>> = Vec::new();
         for sample in samples {
-            let form = (sample, Body::cut(sample.body));
+            let form = (sample, Body::cut(&write(sample)));
             match types
                 .iter_mut()
                 .find(|forms| forms[0].0.event_type == sample.event_type)
@@ -52,11 +58,41 @@ impl Notifications {
         }
         Self {
             types,
-            round: Vec::new(),
             seed,
-            random: Random(seed),
             index: 0,
         }
+    }
+
+    /// How many event types it has: the length of a round.
+    pub(crate) fn types(&self) -> usize {
+        self.types.len()
+    }
+
+    /// What notification `index` is made from; none where the stream has none.
+    pub(crate) fn sample_at(&self, index: u64) -> Option<&'static Sample> {
+        Some(self.choose(index)?.0)
+    }
+
+    /// Appends the body of notification `index`; nothing where the stream has none.
+    pub(crate) fn write_at(&self, index: u64, out: &mut String) {
+        if let Some((_, body)) = self.choose(index) {
+            body.write_numbered(self.seed, index, out);
+        }
+    }
+
+    /// A function of seed and index alone, so that any notification can be made again.
+    fn choose(&self, index: u64) -> Option<&(&'static Sample, Body)> {
+        let types = self.types.len();
+        let round = index.checked_div(types as u64)?;
+        let place = usize::try_from(index % types as u64).ok()?;
+        let mut random = Random::of(self.seed, round);
+        let mut left: Vec<usize> = (0..types).collect();
+        for _ in 0..place {
+            let chosen = random.below(left.len())?;
+            left.swap_remove(chosen);
+        }
+        let forms = &self.types[left[random.below(left.len())?]];
+        forms.get(random.below(forms.len())?)
     }
 }
 
@@ -64,17 +100,13 @@ impl Iterator for Notifications {
     type Item = Notification;
 
     fn next(&mut self) -> Option<Notification> {
-        if self.round.is_empty() {
-            self.round.extend(0..self.types.len());
-        }
-        let chosen = self.random.below(self.round.len())?;
-        let forms = &self.types[self.round.swap_remove(chosen)];
-        let (sample, body) = &forms[self.random.below(forms.len())?];
-        self.index += 1;
-        Some(Notification {
+        let (sample, body) = self.choose(self.index)?;
+        let notification = Notification {
             sample,
             body: body.numbered(self.seed, self.index).into(),
-        })
+        };
+        self.index += 1;
+        Some(notification)
     }
 }
 
@@ -84,14 +116,22 @@ impl Iterator for Notifications {
 struct Random(u64);
 
 impl Random {
-    /// A number below `limit`; none where the limit is 0.
-    fn below(&mut self, limit: usize) -> Option<usize> {
+    fn of(seed: u64, round: u64) -> Self {
+        let mut rounds = Self(round);
+        Self(seed ^ rounds.draw())
+    }
+
+    fn draw(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
         mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^= mixed >> 31;
-        usize::try_from(mixed.checked_rem(limit as u64)?).ok()
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number below `limit`; none where the limit is 0.
+    fn below(&mut self, limit: usize) -> Option<usize> {
+        usize::try_from(self.draw().checked_rem(limit as u64)?).ok()
     }
 }
 

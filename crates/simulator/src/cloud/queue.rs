@@ -1,0 +1,225 @@
+//! One application: its events, and how it wants to be told of them.
+
+use std::fmt::Write;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+use tokio::time::{Instant, sleep_until};
+
+use super::config::{CloudConfig, MixedConfirm};
+use super::events::{Content, Counts, Delivery, Events, Stale};
+use super::faults::Disorder;
+use super::handle::Handles;
+use super::recorded::Recorded;
+use super::settings::{Change, InvalidChange, Mode, Settings};
+use super::stream::Stream;
+
+/// The events of one application (SubAppId). A clone is the same queue.
+#[derive(Debug, Clone)]
+pub struct Queue(pub(super) Arc<Application>);
+
+#[derive(Debug)]
+pub(super) struct Application {
+    pub(super) sub_app_id: u64,
+    pub(super) stream: Stream,
+    pub(super) handles: Handles,
+    lease: Duration,
+    long_poll: Duration,
+    mixed: MixedConfirm,
+    state: Mutex<Inner>,
+    /// Told when events come or the settings change.
+    news: Notify,
+    /// Told when events are confirmed.
+    ended: watch::Sender<()>,
+}
+
+#[derive(Debug)]
+pub(super) struct Inner {
+    pub(super) events: Events,
+    pub(super) settings: Settings,
+    pub(super) disorder: Disorder,
+    /// The next number of the stream.
+    next: u32,
+}
+
+/// A queue at one moment.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
+pub struct QueueStats {
+    /// What has happened so far.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Deliveries that a pull could get now.
+    pub waiting: usize,
+    /// Deliveries under a lease, or being posted.
+    pub hidden: usize,
+}
+
+impl Application {
+    pub(super) fn new(sub_app_id: u64, seed: u64, config: &CloudConfig) -> Self {
+        let scale = config.time_scale;
+        Self {
+            sub_app_id,
+            stream: Stream::new(seed, &config.samples, config.null_fields),
+            handles: Handles::new(seed, sub_app_id),
+            lease: scale.real(config.lease),
+            long_poll: scale.real(config.long_poll),
+            mixed: config.mixed_confirm,
+            state: Mutex::new(Inner {
+                events: Events::default(),
+                settings: Settings::default(),
+                disorder: Disorder::none(seed),
+                next: 0,
+            }),
+            news: Notify::new(),
+            ended: watch::Sender::new(()),
+        }
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits for events as long as a long poll does. Empty: none came.
+    pub(super) async fn pull(&self) -> Vec<Delivery> {
+        let until = Instant::now() + self.long_poll;
+        loop {
+            let mut news = std::pin::pin!(self.news.notified());
+            news.as_mut().enable();
+            let now = Instant::now();
+            let wake = {
+                let Inner {
+                    events,
+                    settings,
+                    disorder,
+                    ..
+                } = &mut *self.lock();
+                if settings.mode == Mode::Pull {
+                    let taken = events.pull(now, self.lease, disorder);
+                    if !taken.is_empty() {
+                        return taken;
+                    }
+                }
+                events.next_end().map_or(until, |end| end.min(until))
+            };
+            if now >= until {
+                return Vec::new();
+            }
+            tokio::select! {
+                () = news => {}
+                () = sleep_until(wake.max(now + Duration::from_millis(1))) => {}
+            }
+        }
+    }
+
+    /// Appends the events as an answer has them: objects with commas between them.
+    pub(super) fn write(&self, deliveries: &[Delivery], out: &mut String) {
+        for (at, delivery) in deliveries.iter().enumerate() {
+            if at > 0 {
+                out.push(',');
+            }
+            let handle = self.handles.handle(delivery.number);
+            match &delivery.content {
+                Content::Stream(number) => {
+                    write!(out, r#"{{"EventHandle":"{handle}","#).expect("a String takes any text");
+                    self.stream.write_pulled(*number, out);
+                }
+                Content::Recorded(recorded) => recorded.write_pulled(handle, out),
+            }
+        }
+    }
+
+    pub(super) fn confirm<'h>(
+        &self,
+        handles: impl IntoIterator<Item = &'h str>,
+    ) -> Result<(), Stale> {
+        let handles = handles.into_iter();
+        let deliveries: Vec<_> = handles
+            .map(|handle| self.handles.delivery(handle))
+            .collect();
+        let mut inner = self.lock();
+        let confirmed = inner
+            .events
+            .confirm(Instant::now(), &deliveries, self.mixed);
+        drop(inner);
+        self.ended.send_replace(());
+        confirmed
+    }
+
+    pub(super) fn change(&self, change: Change) -> Result<(), InvalidChange> {
+        self.lock().settings.change(change)?;
+        self.news.notify_waiters();
+        Ok(())
+    }
+
+    pub(super) fn stats(&self) -> QueueStats {
+        let events = &mut self.lock().events;
+        QueueStats {
+            waiting: events.waiting(Instant::now()),
+            hidden: events.hidden(),
+            counts: events.counts(),
+        }
+    }
+}
+
+impl Queue {
+    /// The application.
+    pub fn sub_app_id(&self) -> u64 {
+        self.0.sub_app_id
+    }
+
+    /// Issues the next `events` of the stream. Those whose switch is off do not happen: others
+    /// take their place.
+    pub fn issue(&self, events: u32) {
+        let application = &*self.0;
+        let mut inner = application.lock();
+        let (mut left, mut skipped) = (events, 0);
+        while left > 0 && skipped < application.stream.types() {
+            let number = inner.next;
+            let Some(sample) = application.stream.sample(number) else {
+                break;
+            };
+            inner.next = number.wrapping_add(1);
+            if inner.settings.lets_happen(sample.event_type) {
+                inner.events.issue(Content::Stream(number));
+                (left, skipped) = (left - 1, 0);
+            } else {
+                skipped += 1;
+            }
+        }
+        drop(inner);
+        application.news.notify_waiters();
+    }
+
+    /// Issues a recorded notification, whatever the switches say.
+    pub fn issue_recorded(&self, recorded: impl IntoIterator<Item = Recorded>) {
+        let mut inner = self.0.lock();
+        for recorded in recorded {
+            inner.events.issue(Content::Recorded(Arc::new(recorded)));
+        }
+        drop(inner);
+        self.0.news.notify_waiters();
+    }
+
+    /// Changes how the application is told of its events, as ModifyEventConfig does.
+    ///
+    /// # Errors
+    /// Where the change cannot be made.
+    pub fn change(&self, change: Change) -> Result<(), InvalidChange> {
+        self.0.change(change)
+    }
+
+    /// Where its events are.
+    pub fn stats(&self) -> QueueStats {
+        self.0.stats()
+    }
+
+    /// Resolves when every event issued so far is confirmed, or its posting has ended.
+    pub async fn finished(&self) {
+        let mut ended = self.0.ended.subscribe();
+        while self.stats().counts.open() > 0 && ended.changed().await.is_ok() {}
+    }
+}
+
+#[cfg(test)]
+mod tests;
