@@ -13,5 +13,6 @@ pub mod installed;
 pub mod metrics;
 pub mod ports;
 pub mod process;
+pub mod proxy;
 pub mod scratch;
 pub mod tokens;

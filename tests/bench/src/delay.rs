@@ -1,17 +1,10 @@
-//! A TCP relay that holds every byte back for a while.
+//! A network between bridge and broker that holds every byte back for a while.
 
-use std::io::{Read, Write};
-use std::net::{Shutdown, TcpListener, TcpStream};
-use std::sync::mpsc::sync_channel;
-use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use anyhow::Result;
 use clap::Args;
-
-/// What a direction may hold back, in reads of at most [`PIECE`].
-const HELD: usize = 1024;
-const PIECE: usize = 256 * 1024;
+use vodbridge_tests::proxy::{Fault, Proxy};
 
 /// Relay connections, each byte late.
 #[derive(Args)]
@@ -25,42 +18,12 @@ pub(crate) struct Delay {
 }
 
 impl Delay {
+    /// Runs until it is killed.
     pub(crate) fn run(&self) -> Result<()> {
-        let listener = TcpListener::bind(("127.0.0.1", self.listen))?;
-        let delay = Duration::from_micros(self.micros);
-        for client in listener.incoming() {
-            let client = client?;
-            let server = TcpStream::connect(("127.0.0.1", self.target))?;
-            client.set_nodelay(true)?;
-            server.set_nodelay(true)?;
-            relay(client.try_clone()?, server.try_clone()?, delay);
-            relay(server, client, delay);
+        let proxy = Proxy::listen(self.listen, self.target)?;
+        proxy.set(Fault::Delay(Duration::from_micros(self.micros)));
+        loop {
+            std::thread::park();
         }
-        Ok(())
     }
-}
-
-/// Reads on one thread and writes on another, so that the delay does not limit the rate. A
-/// runtime's timer would be too coarse.
-fn relay(mut from: TcpStream, mut to: TcpStream, delay: Duration) {
-    let (held, due) = sync_channel::<(Instant, Vec<u8>)>(HELD);
-    thread::spawn(move || {
-        let mut buffer = vec![0; PIECE];
-        while let Ok(n @ 1..) = from.read(&mut buffer) {
-            let piece = (Instant::now() + delay, buffer[..n].to_vec());
-            if held.send(piece).is_err() {
-                break;
-            }
-        }
-    });
-    thread::spawn(move || {
-        for (at, bytes) in due {
-            thread::sleep(at.saturating_duration_since(Instant::now()));
-            if to.write_all(&bytes).is_err() {
-                break;
-            }
-        }
-        // The other direction may be gone already.
-        to.shutdown(Shutdown::Both).ok();
-    });
 }
