@@ -24,7 +24,8 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
-use vodbridge_core::{Health, Metrics, Sink, State};
+use vodbridge_core::{Health, HealthCell, Metrics, Sink, State};
+use vodbridge_sources::queue::QueueMetrics;
 
 use crate::cli::version;
 
@@ -42,7 +43,7 @@ pub(crate) struct Status {
     started: SystemTime,
     sinks: Vec<Arc<dyn Sink>>,
     stores: Vec<Arc<dyn Sink>>,
-    sources: BTreeMap<String, String>,
+    sources: BTreeMap<String, Arc<HealthCell>>,
     registry: Registry,
     up: Family<SinkLabel, Gauge>,
 }
@@ -84,15 +85,17 @@ struct Part {
 }
 
 impl Status {
-    /// The status of a bridge with these parts; `sources` say what they do.
+    /// The status of a bridge with these parts.
     pub(crate) fn new(
         metrics: &Metrics,
+        queue_metrics: &QueueMetrics,
         sinks: Vec<Arc<dyn Sink>>,
         stores: Vec<Arc<dyn Sink>>,
-        sources: BTreeMap<String, String>,
+        sources: BTreeMap<String, Arc<HealthCell>>,
     ) -> Self {
         let mut registry = Registry::default();
         metrics.register(&mut registry);
+        queue_metrics.register(&mut registry);
         let (up, build) = (Family::default(), Family::<BuildLabels, Gauge>::default());
         let own = registry.sub_registry_with_prefix("vodbridge");
         own.register("sink_up", "1 while the sink works", up.clone());
@@ -131,21 +134,12 @@ impl Status {
                 .collect::<BTreeMap<_, _>>()
         };
         let (sinks, stores) = (parts(&self.sinks), parts(&self.stores));
-        let sources = self.sources.iter().map(|(name, doing)| {
-            let up = Part {
-                state: State::Up.as_str(),
-                since: time(self.started),
-                doing: doing.clone(),
-                problem: None,
-                remedy: None,
-            };
-            (name.clone(), up)
-        });
-        let worst = self
-            .sinks
-            .iter()
-            .chain(&self.stores)
+        let sources = self.sources.iter();
+        let sources = sources.map(|(name, source)| (name.clone(), part(&source.get())));
+        let sinks_and_stores = self.sinks.iter().chain(&self.stores);
+        let worst = sinks_and_stores
             .map(|sink| sink.health().state)
+            .chain(self.sources.values().map(|source| source.get().state))
             .max_by_key(severity);
         Report {
             status: worst.unwrap_or(State::Up).as_str(),

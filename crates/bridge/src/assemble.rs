@@ -48,17 +48,13 @@ pub(crate) fn open_sinks(config: &Config) -> Result<BTreeMap<String, OpenSink>> 
 /// Opens each configured sink by itself.
 pub(crate) fn try_open_sinks(config: &Config) -> impl Iterator<Item = (String, Result<OpenSink>)> {
     let topics = config.topics();
-    let webhooks = || {
-        config
-            .sources
-            .values()
-            .map(|config::Source::Webhook(webhook)| webhook)
-    };
-    let max_in_flight = webhooks().map(|w| w.max_in_flight).sum();
-    let patience = webhooks()
-        .map(|w| w.patience)
-        .min()
-        .unwrap_or(Duration::from_secs(20));
+    let max_in_flight = config
+        .sources
+        .values()
+        .map(config::Source::max_in_flight)
+        .sum();
+    let patience = config.sources.values().map(config::Source::patience).min();
+    let patience = patience.unwrap_or(Duration::from_secs(20));
     let message_timeout = patience.saturating_sub(DEAD_LETTER_RESERVE + KAFKA_SCAN);
     let open = move |(name, sink): (&String, &config::Sink)| {
         let topics = topics.get(name.as_str()).into_iter().flatten();
@@ -226,11 +222,11 @@ pub(crate) async fn bind_webhooks(
     begin: &CancellationToken,
 ) -> Result<Vec<Listener>> {
     let mut by_address: BTreeMap<SocketAddr, Vec<(&str, &WebhookConfig)>> = BTreeMap::new();
-    for (name, config::Source::Webhook(webhook)) in &config.sources {
-        by_address
-            .entry(webhook.listen)
-            .or_default()
-            .push((name, webhook));
+    for (name, source) in &config.sources {
+        if let config::Source::Webhook(webhook) = source {
+            let here = by_address.entry(webhook.listen).or_default();
+            here.push((name, webhook));
+        }
     }
     let mut listeners = Vec::new();
     for (address, webhooks) in by_address {

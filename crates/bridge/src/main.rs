@@ -3,6 +3,7 @@
 mod admin;
 mod assemble;
 mod cli;
+mod clouds;
 mod config;
 mod drain;
 mod logging;

@@ -145,16 +145,21 @@ async fn inspect(sink: String, OpenSink { broker, topics }: &OpenSink) -> Checke
 
 fn print(config: &Config, checked: Option<&[Checked]>) {
     output::line("the configuration is valid");
-    for (name, Source::Webhook(webhook)) in &config.sources {
-        let signed = if webhook.sign_keys.is_empty() {
-            "not verified"
-        } else {
-            "signature verified"
+    for (name, source) in &config.sources {
+        let doing = match source {
+            Source::Webhook(webhook) => {
+                let signed = match webhook.sign_keys.is_empty() {
+                    true => "not verified",
+                    false => "signature verified",
+                };
+                format!("http://{}{} ({signed})", webhook.listen, webhook.path)
+            }
+            Source::Queue(queue) => format!(
+                "application {} of {}, {} pullers",
+                queue.sub_app_id, queue.endpoint, queue.pullers
+            ),
         };
-        output::line(format!(
-            "  source {name}: http://{}{} ({signed})",
-            webhook.listen, webhook.path
-        ));
+        output::line(format!("  source {name}: {doing}"));
     }
     for (name, topics) in config.topics() {
         output::line(format!("  sink {name}: {} topics", topics.len()));

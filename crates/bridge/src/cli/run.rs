@@ -6,15 +6,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use futures_util::future::{FutureExt, join_all};
+use futures_util::future::{FutureExt, join, join_all};
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
-use vodbridge_core::{Metrics, Sink};
+use vodbridge_core::{HealthCell, Metrics, Sink};
+use vodbridge_sources::queue::QueueMetrics;
 use vodbridge_sources::webhook::Listener;
 
 use super::{Files, block_on, version};
 use crate::admin::{self, Status};
 use crate::assemble::{self, OpenSink};
+use crate::clouds;
 use crate::config::{Config, Source};
 use crate::drain::{Running, Signals};
 use crate::logging;
@@ -44,12 +46,15 @@ async fn bridge(config: Config) -> Result<ExitCode> {
     let pipeline = assemble::pipeline(&config, ports.clone(), &state, &metrics)?;
     let begin = CancellationToken::new();
     let listeners = assemble::bind_webhooks(&config, &pipeline, &state, &metrics, &begin).await?;
+    let (health, queue_metrics) = (sources(&config), QueueMetrics::default());
+    let queues = clouds::open_queues(&config, &pipeline, &metrics, &queue_metrics, &health)?;
 
     let status = Arc::new(Status::new(
         &metrics,
+        &queue_metrics,
         ports.clone(),
         vec![state.clone()],
-        sources(&config),
+        health,
     ));
     tokio::spawn(admin::serve(admin, status.clone()));
     for sink in sinks.into_values() {
@@ -73,7 +78,9 @@ async fn bridge(config: Config) -> Result<ExitCode> {
             status.set_ready(true);
         }
     });
-    let sources = join_all(listeners.into_iter().map(Listener::run)).boxed();
+    let listeners = join_all(listeners.into_iter().map(Listener::run));
+    let queues = join_all(queues.into_iter().map(|queue| queue.run(begin.clone())));
+    let sources = join(listeners, queues).boxed();
     let running = Running {
         begin,
         status,
@@ -92,18 +99,26 @@ fn names<T>(entries: &BTreeMap<String, T>) -> String {
         .join(", ")
 }
 
-/// What each source does, for `/healthz`.
-fn sources(config: &Config) -> BTreeMap<String, String> {
-    let doing = |Source::Webhook(webhook): &Source| {
-        format!(
-            "takes callbacks of application {} at http://{}{}",
-            webhook.sub_app_id, webhook.listen, webhook.path
-        )
+/// How each source is. A webhook works as soon as it listens.
+fn sources(config: &Config) -> BTreeMap<String, Arc<HealthCell>> {
+    let health = |source: &Source| match source {
+        Source::Webhook(webhook) => {
+            let doing = format!(
+                "takes callbacks of application {} at http://{}{}",
+                webhook.sub_app_id, webhook.listen, webhook.path
+            );
+            let health = HealthCell::starting(&*doing);
+            health.up(doing);
+            health
+        }
+        Source::Queue(queue) => HealthCell::starting(format!(
+            "pulls events of application {} from {}",
+            queue.sub_app_id, queue.endpoint
+        )),
     };
-    config
-        .sources
-        .iter()
-        .map(|(name, source)| (name.clone(), doing(source)))
+    let sources = config.sources.iter();
+    sources
+        .map(|(name, source)| (name.clone(), Arc::new(health(source))))
         .collect()
 }
 

@@ -28,7 +28,10 @@ pub(super) fn resolve(tree: &mut Tree, variables: &BTreeMap<String, String>, rep
                 report.add(tree, &path, problem, remedy);
                 "unknown".to_owned()
             });
-        tree.replace_text(&path, value);
+        // What is read again when it changes stays a reference, once it could be read.
+        if !(reference.is_file() && path.is_reread()) {
+            tree.replace_text(&path, value);
+        }
         report.hide(path);
     }
 }
@@ -67,6 +70,10 @@ fn reference(dict: &Dict) -> Option<Reference> {
 }
 
 impl Reference {
+    fn is_file(&self) -> bool {
+        matches!(self, Self::File(_))
+    }
+
     /// The value, or the problem and its remedy.
     fn value(
         &self,

@@ -66,7 +66,9 @@ fn kafka(config: &Config) -> &KafkaConfig {
 }
 
 fn webhook(config: &Config) -> &WebhookConfig {
-    let Source::Webhook(webhook) = &config.sources["callback"];
+    let Source::Webhook(webhook) = &config.sources["callback"] else {
+        panic!("a webhook");
+    };
     webhook
 }
 

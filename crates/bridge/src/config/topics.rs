@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use vodbridge_core::{Glob, Template};
 
-use super::{Config, EventOutcome, Match, Route, Sink, Source};
+use super::{Config, EventOutcome, Match, Route, Sink};
 
 /// What topic templates can be filled from.
 pub(super) const LABELS: [&str; 4] = ["event_type", "sub_app_id", "source", "outcome"];
@@ -87,13 +87,12 @@ impl Config {
             name => globs.iter().any(|glob| glob.matches(name)),
         });
         for event_type in event_types {
-            for (source, Source::Webhook(config)) in &self.sources {
-                if !admits(&matching.source, source)
-                    || !admits(&matching.sub_app_id, &config.sub_app_id)
-                {
+            for (name, source) in &self.sources {
+                let sub_app_id = source.sub_app_id();
+                if !admits(&matching.source, name) || !admits(&matching.sub_app_id, &sub_app_id) {
                     continue;
                 }
-                let sub_app_id = config.sub_app_id.to_string();
+                let sub_app_id = sub_app_id.to_string();
                 for outcome in EventOutcome::ALL
                     .iter()
                     .filter(|o| admits(&matching.outcome, *o))
@@ -101,7 +100,7 @@ impl Config {
                     topics.insert(template.fill(|label| match label {
                         "event_type" => event_type,
                         "sub_app_id" => &sub_app_id,
-                        "source" => source,
+                        "source" => name,
                         // No other label passes the checks.
                         _ => outcome.as_str(),
                     }));

@@ -33,8 +33,27 @@ impl KeyPath {
     pub(super) fn holds_names(&self) -> bool {
         match self.0.first().map(String::as_str) {
             None | Some("routes") => true,
+            Some("sources") if self.credentials() == Some(&["profile".to_owned()]) => true,
             Some("sources" | "sinks") => self.0.len() < 3,
             Some(_) => false,
+        }
+    }
+
+    /// Whether a file that is named there is read again whenever it changes.
+    pub(super) fn is_reread(&self) -> bool {
+        let keys = ["secret_id", "secret_key", "token"];
+        matches!(self.credentials(), Some([key]) if keys.contains(&key.as_str()))
+    }
+
+    /// What follows the credentials of a queue source.
+    fn credentials(&self) -> Option<&[String]> {
+        match self.0.as_slice() {
+            [sources, _, queue, credentials, rest @ ..]
+                if [sources, queue, credentials] == ["sources", "queue", "credentials"] =>
+            {
+                Some(rest)
+            }
+            _ => None,
         }
     }
 }

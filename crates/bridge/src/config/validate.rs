@@ -17,6 +17,7 @@ use super::{Config, DeadLetter, Sink, Source};
 mod directories;
 mod kinds;
 mod listeners;
+mod queue;
 mod routes;
 mod sinks;
 mod sources;
@@ -185,30 +186,33 @@ fn drain(drain: &super::Drain, sources: &BTreeMap<String, Source>, check: &mut C
     let path = KeyPath::of(["drain"]);
     check.not_longer_than_a_day(&path.join("grace"), drain.grace);
     check.not_longer_than_a_day(&path.join("timeout"), drain.timeout);
-    let trusted = sources.iter().filter(|(name, _)| {
-        check
-            .report
-            .trusts(&KeyPath::of(["sources", name, "webhook", "patience"]))
-    });
-    let Some((name, patience)) = trusted
-        .map(|(name, Source::Webhook(w))| (name, w.patience))
-        .max_by_key(|(_, patience)| *patience)
-    else {
-        return;
-    };
-    let least = drain
-        .grace
-        .saturating_add(patience)
-        .saturating_add(Duration::from_secs(5));
-    check.that(
-        drain.timeout >= least || !check.report.trusts(&path.join("grace")),
-        &path.join("timeout"),
-        format!(
-            "{} is too short for drain.grace ({}), sources.{name}.webhook.patience ({}) and 5s",
+    for (name, source) in sources {
+        let (kind, key, before) = match source {
+            Source::Webhook(_) => ("webhook", "patience", drain.grace),
+            // It stops pulling at once; what is left of its lease is its patience.
+            Source::Queue(_) => ("queue", "lease", Duration::ZERO),
+        };
+        let of = KeyPath::of(["sources", name, kind, key]);
+        if !check.report.trusts(&of) || !check.report.trusts(&path.join("grace")) {
+            continue;
+        }
+        let patience = source.patience();
+        let least = before
+            .saturating_add(patience)
+            .saturating_add(Duration::from_secs(5));
+        let grace = match before {
+            Duration::ZERO => String::new(),
+            grace => format!("drain.grace ({}), ", humantime::format_duration(grace)),
+        };
+        let problem = format!(
+            "{} is too short for {grace}{of} ({}) and 5s",
             humantime::format_duration(drain.timeout),
-            humantime::format_duration(drain.grace),
             humantime::format_duration(patience)
-        ),
-        format!("write at least {}", humantime::format_duration(least)),
-    );
+        );
+        let remedy = format!("write at least {}", humantime::format_duration(least));
+        let path = path.join("timeout");
+        if drain.timeout < least && check.report.trusts(&path) {
+            check.that(false, &path, problem, remedy);
+        }
+    }
 }

@@ -11,6 +11,7 @@ use vodbridge_sink_file::FileConfig;
 use vodbridge_sink_kafka::KafkaConfig;
 use vodbridge_sink_nats::NatsConfig;
 use vodbridge_sink_rabbitmq::RabbitMqConfig;
+use vodbridge_sources::queue::QueueConfig;
 use vodbridge_sources::webhook::WebhookConfig;
 
 use super::{Admin, Drain, Log, Route};
@@ -44,6 +45,7 @@ pub(super) struct Written {
 #[serde(deny_unknown_fields)]
 pub(super) struct SourceEntry {
     pub(super) webhook: Option<WebhookConfig>,
+    pub(super) queue: Option<QueueConfig>,
 }
 
 /// A sink, of one kind.

@@ -46,6 +46,20 @@ pub struct Called {
     pub sent: Instant,
 }
 
+/// Whether a text is `https://HOST` or `http://HOST:PORT`.
+pub fn is_endpoint(text: &str) -> bool {
+    parse(text).is_some()
+}
+
+/// The URL of every call, and the host that it is signed for.
+fn parse(endpoint: &str) -> Option<(Uri, String)> {
+    let uri: Uri = endpoint.parse().ok()?;
+    let has_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
+    let is_plain = matches!(uri.path(), "" | "/") && uri.query().is_none();
+    let host = uri.authority()?.as_str().to_owned();
+    (has_scheme && is_plain && !host.contains('@')).then_some((uri, host))
+}
+
 impl CloudClient {
     /// A client of `endpoint`: `https://HOST`, or `http://HOST:PORT` for a simulator.
     pub fn new(
@@ -55,17 +69,11 @@ impl CloudClient {
         limiter: Arc<Limiter>,
     ) -> Result<Self, InvalidEndpoint> {
         let invalid = || InvalidEndpoint(endpoint.to_owned());
-        let uri: Uri = endpoint.parse().map_err(|_| invalid())?;
-        let has_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
-        let authority = uri.authority().filter(|_| has_scheme).ok_or_else(invalid)?;
-        let is_plain = matches!(uri.path(), "" | "/") && uri.query().is_none();
-        if !is_plain || authority.as_str().contains('@') {
-            return Err(invalid());
-        }
+        let (uri, host) = parse(endpoint).ok_or_else(invalid)?;
         let region = region.map(HeaderValue::from_str).transpose();
         Ok(Self {
             http: Http::new(),
-            host: authority.as_str().to_owned(),
+            host,
             region: region.map_err(|_| invalid())?,
             uri,
             credentials,

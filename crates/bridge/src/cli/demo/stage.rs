@@ -48,14 +48,26 @@ impl Stage {
 
     /// The path of the webhook.
     pub(super) fn path(&self) -> &str {
-        let webhook = self.config.sources.values().next();
-        webhook.map_or("/", |Source::Webhook(webhook)| &webhook.path)
+        let webhook = self
+            .config
+            .sources
+            .values()
+            .find_map(|source| match source {
+                Source::Webhook(webhook) => Some(&*webhook.path),
+                Source::Queue(_) => None,
+            });
+        webhook.unwrap_or("/")
     }
 }
 
 /// Leaves one source, unsigned and on a free loopback port, and drains fast.
 fn take_callbacks_here(config: &mut Config) {
-    if let Some((name, Source::Webhook(mut webhook))) = config.sources.pop_first() {
+    let sources = std::mem::take(&mut config.sources).into_iter();
+    let mut webhooks = sources.filter_map(|(name, source)| match source {
+        Source::Webhook(webhook) => Some((name, webhook)),
+        Source::Queue(_) => None,
+    });
+    if let Some((name, mut webhook)) = webhooks.next() {
         webhook.listen = ([127, 0, 0, 1], 0).into();
         webhook.sign_keys.clear();
         config.sources = [(name, Source::Webhook(webhook))].into();

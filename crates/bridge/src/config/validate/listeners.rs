@@ -12,7 +12,10 @@ use crate::config::{Admin, Source};
 pub(super) fn check(sources: &BTreeMap<String, Source>, admin: &Admin, check: &mut Check<'_>) {
     let admin_path = KeyPath::of(["admin", "listen"]);
     let mut before: Vec<(KeyPath, &WebhookConfig)> = Vec::new();
-    for (name, Source::Webhook(config)) in sources {
+    for (name, source) in sources {
+        let Source::Webhook(config) = source else {
+            continue;
+        };
         let path = KeyPath::of(["sources", name, "webhook"]);
         let listen = path.join("listen");
         if !check.report.trusts(&listen) {

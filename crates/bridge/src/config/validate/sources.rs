@@ -11,9 +11,9 @@ use crate::config::written::SourceEntry;
 use crate::config::{Admin, Source};
 
 /// Deliveries, or connections, that any machine can hold at once.
-const MOST: usize = 1_000_000;
+pub(super) const MOST: usize = 1_000_000;
 /// A reservation of bytes is counted in 32 bits.
-const MOST_BYTES: u64 = u32::MAX as u64;
+pub(super) const MOST_BYTES: u64 = u32::MAX as u64;
 /// The cloud has given a callback up by now, so it is never closed before.
 const GIVEN_UP: Duration = Duration::from_millis(5500);
 
@@ -30,19 +30,22 @@ pub(super) fn check(
     for (name, entry) in entries {
         let path = all.join(&name);
         check.name(&path, &name);
-        let SourceEntry { webhook: kind } = entry;
-        if let Some(config) = &kind {
+        let SourceEntry { webhook: of, queue } = entry;
+        if let Some(config) = &of {
             webhook(config, &path.join("webhook"), check);
         }
-        let kinds = kind
-            .map(|config| ("webhook", Source::Webhook(config)))
-            .into_iter()
-            .collect();
-        if let Some(source) = check.one_kind(&path, kinds, &["webhook"]) {
+        if let Some(config) = &queue {
+            super::queue::check(config, &path.join("queue"), check);
+        }
+        let webhook = of.map(|config| ("webhook", Source::Webhook(config)));
+        let queue = queue.map(|config| ("queue", Source::Queue(Box::new(config))));
+        let kinds = webhook.into_iter().chain(queue).collect();
+        if let Some(source) = check.one_kind(&path, kinds, &["webhook", "queue"]) {
             sources.insert(name, source);
         }
     }
     listeners::check(&sources, admin, check);
+    super::queue::alone(&sources, check);
     sources
 }
 

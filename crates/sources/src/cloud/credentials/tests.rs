@@ -3,7 +3,7 @@ use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Full, Limited};
 use hyper::body::Incoming;
 use hyper::{Request, Response};
 use hyper_util::rt::TokioIo;
@@ -31,8 +31,12 @@ async fn serve(answers: Vec<String>) -> (String, Arc<Mutex<Vec<String>>>) {
                 let (log, answers) = (log.clone(), answers.clone());
                 async move {
                     let line = format!("{} {:?}", request.uri(), request.headers());
-                    let body = request.into_body().collect().await.unwrap().to_bytes();
-                    let body = String::from_utf8_lossy(&body).into_owned();
+                    let mut body = Limited::new(request.into_body(), 1 << 16);
+                    let mut text = Vec::new();
+                    while let Some(frame) = body.frame().await {
+                        text.extend_from_slice(&frame.unwrap().into_data().unwrap_or_default());
+                    }
+                    let body = String::from_utf8_lossy(&text).into_owned();
                     log.lock().unwrap().push(line + &body);
                     let answer = answers.lock().unwrap().pop_front().unwrap();
                     Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(answer))))
