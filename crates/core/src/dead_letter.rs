@@ -126,11 +126,11 @@ impl DeadLetter {
             ),
             Content::Raw { .. } => (None, None),
         };
-        let mut extensions = vec![("deadletterreason", self.reason.as_str().into())];
+        let mut extensions = vec![("deadletterreason".into(), self.reason.as_str().into())];
         extensions.extend(
             self.sink
                 .clone()
-                .map(|sink| ("deadlettersink", sink.into())),
+                .map(|sink| ("deadlettersink".into(), sink.into())),
         );
         let event = Event {
             id: self.id.clone(),

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 
-use crate::Event;
 use crate::cloudevents::SPEC_VERSION;
+use crate::{Event, Label};
 
 /// An event, encoded once. Cloning it copies no bytes.
 #[derive(Debug, Clone)]
@@ -60,6 +60,11 @@ impl Envelope {
         self.encoded.event.partition_key.as_deref()
     }
 
+    /// Every label.
+    pub fn labels(&self) -> &[Label] {
+        &self.encoded.event.labels
+    }
+
     /// The value of a label, for routes.
     pub fn label(&self, name: &str) -> Option<&str> {
         self.encoded
@@ -73,17 +78,13 @@ impl Envelope {
     /// The value of a label as a topic name may carry it.
     pub fn topic_label(&self, name: &str) -> Option<&str> {
         let label = self.encoded.event.labels.iter().find(|l| l.name == name)?;
-        Some(label.topic.unwrap_or(&label.value))
+        Some(label.topic.as_deref().unwrap_or(&label.value))
     }
 
     /// [`topic_label`](Self::topic_label) for keeping: copies nothing that is static.
     pub(crate) fn owned_topic_label(&self, name: &str) -> Option<Cow<'static, str>> {
         let label = self.encoded.event.labels.iter().find(|l| l.name == name)?;
-        Some(
-            label
-                .topic
-                .map_or_else(|| label.value.clone(), Cow::Borrowed),
-        )
+        Some(label.topic.as_ref().unwrap_or(&label.value).clone())
     }
 
     /// The value of an extension attribute.
@@ -98,7 +99,7 @@ impl Envelope {
 
     /// Every attribute but `datacontenttype`, in the order of the structured form: what binary
     /// mode puts into headers.
-    pub fn attributes(&self) -> impl Iterator<Item = (&'static str, &str)> {
+    pub fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
         let event = &self.encoded.event;
         [
             ("specversion", SPEC_VERSION),
@@ -110,7 +111,12 @@ impl Envelope {
         .chain(event.subject.as_deref().map(|v| ("subject", v)))
         .chain([("time", event.time.as_str())])
         .chain(event.partition_key.as_deref().map(|v| ("partitionkey", v)))
-        .chain(event.extensions.iter().map(|(n, v)| (*n, v.as_ref())))
+        .chain(
+            event
+                .extensions
+                .iter()
+                .map(|(n, v)| (n.as_ref(), v.as_ref())),
+        )
     }
 
     /// The whole event as structured JSON, one line.

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use serde::{Deserialize, Serialize};
+
 use crate::Envelope;
 use crate::cloudevents;
 
@@ -24,27 +26,28 @@ pub struct Event {
     pub partition_key: Option<String>,
     /// Extension attributes other than `partitionkey`; names are lower-case ASCII letters and
     /// digits, as CloudEvents asks.
-    pub extensions: Vec<(&'static str, Cow<'static, str>)>,
+    pub extensions: Vec<(Cow<'static, str>, Cow<'static, str>)>,
     /// What routes match on and topic templates are filled from.
     pub labels: Vec<Label>,
 }
 
 /// A named fact that routes match on and topic templates are filled from.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Label {
     /// The name that routes and templates use.
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     /// What routes compare.
     pub value: Cow<'static, str>,
     /// What a topic template takes instead of `value`, where `value` is not from a closed set.
-    pub topic: Option<&'static str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub topic: Option<Cow<'static, str>>,
 }
 
 impl Label {
     /// A label whose value may stand in a topic name as it is.
-    pub fn new(name: &'static str, value: impl Into<Cow<'static, str>>) -> Self {
+    pub fn new(name: impl Into<Cow<'static, str>>, value: impl Into<Cow<'static, str>>) -> Self {
         Self {
-            name,
+            name: name.into(),
             value: value.into(),
             topic: None,
         }

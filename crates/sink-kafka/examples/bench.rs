@@ -80,7 +80,7 @@ fn events(topics: usize) -> Vec<(String, Envelope)> {
                 subject: Some(format!("file-{i}")),
                 time: "2026-01-01T00:00:00Z".into(),
                 partition_key: Some(format!("file-{i}")),
-                extensions: vec![("vodsource", "webhook".into())],
+                extensions: vec![("vodsource".into(), "webhook".into())],
                 labels: vec![Label::new("event_type", ty.clone())],
             };
             let envelope = event.encode(|out| out.extend_from_slice(data.as_bytes()));

@@ -57,7 +57,7 @@ fn header(headers: OwnedHeaders, key: &str, value: &str) -> OwnedHeaders {
 }
 
 /// The header of an attribute; those that every event has cost no allocation.
-fn header_name(attribute: &'static str) -> Cow<'static, str> {
+fn header_name(attribute: &str) -> Cow<'static, str> {
     Cow::Borrowed(match attribute {
         "specversion" => "ce_specversion",
         "id" => "ce_id",

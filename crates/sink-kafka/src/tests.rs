@@ -26,7 +26,10 @@ pub(crate) fn event(id: &str, key: Option<&str>) -> Envelope {
         subject: key.map(Into::into),
         time: "2026-01-01T00:00:00Z".into(),
         partition_key: key.map(Into::into),
-        extensions: vec![("vodsource", "webhook".into()), ("unlisted", "x".into())],
+        extensions: vec![
+            ("vodsource".into(), "webhook".into()),
+            ("unlisted".into(), "x".into()),
+        ],
         labels: vec![],
     };
     event.encode(|out| out.extend_from_slice(br#"{"FileId":"1"}"#))

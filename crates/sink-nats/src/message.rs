@@ -75,7 +75,7 @@ mod tests {
             subject: Some(subject.into()),
             time: time.into(),
             partition_key: None,
-            extensions: vec![("vodoutcome", "succeeded".into())],
+            extensions: vec![("vodoutcome".into(), "succeeded".into())],
             labels: Vec::new(),
         };
         event.encode(|out| out.extend_from_slice(br#"{"a":1}"#))

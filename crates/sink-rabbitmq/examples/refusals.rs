@@ -27,7 +27,7 @@ fn envelope(bytes: usize, header: usize) -> Envelope {
         subject: None,
         time: "2026-01-01T00:00:00Z".into(),
         partition_key: None,
-        extensions: vec![("vodextra", "x".repeat(header).into())],
+        extensions: vec![("vodextra".into(), "x".repeat(header).into())],
         labels: Vec::new(),
     };
     event.encode(|out| {

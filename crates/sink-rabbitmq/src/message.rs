@@ -107,7 +107,7 @@ mod tests {
             subject: Some("528 号".into()),
             time: "2026-01-02T03:04:05.678Z".into(),
             partition_key: Some("528 号".into()),
-            extensions: vec![("vodoutcome", "succeeded".into())],
+            extensions: vec![("vodoutcome".into(), "succeeded".into())],
             labels: Vec::new(),
         };
         event.encode(|out| out.extend_from_slice(DATA.as_bytes()))

@@ -220,15 +220,15 @@ impl Normalized<'_> {
         }
         let mut label = Label::new("event_type", name.to_owned());
         if v2 || !self.origin.catalogue.has_added(name) {
-            label.topic = Some(if v2 { v2::OTHER } else { OTHER });
+            label.topic = Some(if v2 { v2::OTHER } else { OTHER }.into());
         }
         label
     }
 
-    fn extensions(&self) -> Vec<(&'static str, Cow<'static, str>)> {
+    fn extensions(&self) -> Vec<(Cow<'static, str>, Cow<'static, str>)> {
         let facts = &self.facts;
         let owned = |fact: &Option<Cow<'_, str>>| fact.as_deref().unwrap_or_default().to_owned();
-        let mut extensions: Vec<(&str, Cow<'static, str>)> = vec![
+        let facts: [(&'static str, Cow<'static, str>); 9] = [
             ("vodformat", self.shape.format.name().into()),
             ("vodsubappid", self.origin.sub_app_id.clone().into()),
             ("vodsource", self.origin.via.name().into()),
@@ -239,18 +239,16 @@ impl Normalized<'_> {
             ("vodfileid", facts.files.clone().into()),
             ("vodextra", self.extra().into()),
         ];
-        if let Some(trace) = &self.trace {
-            extensions.push(("traceparent", trace.parent.clone().into()));
-            extensions.extend(
-                trace
-                    .state
-                    .clone()
-                    .map(|state| ("tracestate", state.into())),
-            );
-        }
-        // CloudEvents has no empty attributes.
-        extensions.retain(|(_, value)| !value.is_empty());
-        extensions
+        let traceparent = self.trace.iter().map(|trace| trace.parent.clone());
+        let tracestate = self.trace.iter().filter_map(|trace| trace.state.clone());
+        facts
+            .into_iter()
+            .chain(traceparent.map(|parent| ("traceparent", parent.into())))
+            .chain(tracestate.map(|state| ("tracestate", state.into())))
+            // CloudEvents has no empty attributes.
+            .filter(|(_, value)| !value.is_empty())
+            .map(|(name, value)| (name.into(), value))
+            .collect()
     }
 
     fn extra(&self) -> String {
