@@ -4,22 +4,37 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use hyper::HeaderMap;
+use hyper::{HeaderMap, StatusCode};
 use serde_json::json;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep};
 
 use super::authentication;
 use super::config::{CloudConfig, EmptyAnswer};
+use super::control::Stats;
 use super::events::BATCH;
+use super::faults::{Failure, Fault, Faults};
 use super::limit::Limit;
 use super::parameters::{Parameters, missing};
-use super::queue::Application;
+use super::queue::{Application, Queue};
 use super::reply::{ApiError, Reply};
 use super::settings::{Change, Mode};
 use super::{Action, Secret};
 
 /// <https://cloud.tencent.com/document/api/266/33433>
 const VERSION: &str = "2018-07-17";
+
+/// The code of a call that was answered without an error.
+const OK: &str = "ok";
+
+/// What a caller gets.
+#[derive(Debug)]
+pub(super) enum Answer {
+    Reply(Reply),
+    /// This status and nothing else.
+    Status(StatusCode),
+    /// The connection is closed.
+    None,
+}
 
 /// The state of the whole cloud.
 #[derive(Debug)]
@@ -29,16 +44,17 @@ pub(super) struct Api {
     /// Of each account and action.
     limits: Vec<[Limit; Action::ALL.len()]>,
     tolerance: Duration,
-    /// How often each call was answered how, an empty code being success.
+    faults: Faults,
+    /// How often each call was answered with which code.
     answers: Mutex<BTreeMap<(Action, String), u64>>,
 }
 
 impl Api {
     pub(super) fn new(config: CloudConfig) -> Self {
         let owned = config.accounts.iter().flat_map(|a| &a.applications);
-        let applications = owned.zip(config.seed..).map(|(id, seed)| {
-            let application = Application::new(*id, seed, &config);
-            (*id, Arc::new(application))
+        let applications = owned.enumerate().map(|(place, id)| {
+            let seed = config.seed.wrapping_add(place as u64);
+            (*id, Arc::new(Application::new(*id, seed, &config)))
         });
         let second = config.time_scale.real(Duration::from_secs(1));
         let limits = |_| Action::ALL.map(|_| Limit::new(second));
@@ -46,29 +62,91 @@ impl Api {
             applications: applications.collect(),
             limits: config.accounts.iter().map(limits).collect(),
             tolerance: authentication::tolerance(config.time_scale),
+            faults: Faults::new(config.seed),
             answers: Mutex::default(),
             config,
         }
     }
 
     /// Answers a call.
-    pub(super) async fn answer(&self, headers: &HeaderMap, body: &[u8]) -> Reply {
-        let action = recognise(headers)?;
-        let reply = match self.admit(action, headers, body) {
-            Ok(account) => self.perform(account, action, body).await,
-            Err(error) => Err(error),
+    pub(super) async fn answer(&self, headers: &HeaderMap, body: &[u8]) -> Answer {
+        let action = match recognise(headers) {
+            Ok(action) => action,
+            Err(error) => return Answer::Reply(Err(error)),
         };
-        let code = reply.as_ref().err().map_or("", |error| &*error.code);
-        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
-        *answers.entry((action, code.to_owned())).or_default() += 1;
-        drop(answers);
-        reply
+        let mishap = self.faults.strike(action);
+        if mishap.drop_before {
+            return Answer::None;
+        }
+        let answer = match (self.admit(action, headers, body), mishap.error) {
+            (Err(error), _) | (Ok(_), Some(Failure::Api(error))) => Answer::Reply(Err(error)),
+            (Ok(_), Some(Failure::Http(status))) => Answer::Status(status),
+            (Ok(account), None) => Answer::Reply(self.perform(account, action, body).await),
+        };
+        if !mishap.slow.is_zero() {
+            sleep(self.config.time_scale.real(mishap.slow)).await;
+        }
+        self.count(action, &answer);
+        if mishap.drop_after {
+            return Answer::None;
+        }
+        answer
     }
 
-    /// How often each call was answered how, an empty code being success.
+    fn count(&self, action: Action, answer: &Answer) {
+        let code = match answer {
+            Answer::Reply(Err(error)) => error.code.clone(),
+            Answer::Status(status) => status.as_str().to_owned().into(),
+            Answer::Reply(Ok(_)) | Answer::None => OK.into(),
+        };
+        let mut answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
+        *answers.entry((action, code.into_owned())).or_default() += 1;
+    }
+
+    /// How often each call was answered with which code, `ok` being none.
     pub(super) fn answers(&self) -> BTreeMap<(Action, String), u64> {
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         answers.clone()
+    }
+
+    /// Sets what goes wrong from now on.
+    pub(super) fn set_faults(&self, faults: Vec<Fault>) {
+        for application in self.applications.values() {
+            application.lock().disorder.set(&faults);
+        }
+        self.faults.set(faults);
+    }
+
+    /// The queue of one application, or those of all.
+    pub(super) fn queues(&self, sub_app_id: Option<u64>) -> Result<Vec<Queue>, String> {
+        let Some(sub_app_id) = sub_app_id else {
+            let all = self.applications.values();
+            return Ok(all.map(|application| Queue(application.clone())).collect());
+        };
+        match self.applications.get(&sub_app_id) {
+            Some(application) => Ok(vec![Queue(application.clone())]),
+            None => Err(format!("there is no application {sub_app_id}")),
+        }
+    }
+
+    /// All that has happened so far.
+    pub(super) fn stats(&self) -> Stats {
+        let mut calls = BTreeMap::<_, BTreeMap<_, _>>::new();
+        for ((action, code), count) in self.answers() {
+            calls.entry(action.name()).or_default().insert(code, count);
+        }
+        let applications = self.applications.iter();
+        Stats {
+            applications: applications.map(|(id, a)| (*id, a.stats())).collect(),
+            calls,
+            faults: self.faults.get().iter().map(ToString::to_string).collect(),
+            faults_happened: self.faults.happened(),
+        }
+    }
+
+    /// How many of the stream's events come at a time.
+    pub(super) fn burst(&self) -> u32 {
+        self.faults.burst()
     }
 
     /// The place of the account that may make the call.
@@ -76,7 +154,8 @@ impl Api {
         let accounts = &self.config.accounts;
         let now = SystemTime::now();
         let account = authentication::account(accounts, headers, body, now, self.tolerance)?;
-        let limit = self.config.limits.of(action);
+        let limit = self.faults.limit(action);
+        let limit = limit.unwrap_or(self.config.limits.of(action));
         if self.limits[account][action as usize].admits(limit, Instant::now()) {
             return Ok(account);
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use vodbridge_core::Secret;
 
 use super::{Action, TimeScale};
-use crate::{Sample, samples};
+use crate::{Sample, SignPlace, samples};
 
 /// A cloud to simulate: its accounts, and how it behaves where the vendor's documents leave a
 /// choice. [`CloudConfig::new`] is one account with one key, the rest as documented.
@@ -30,6 +30,8 @@ pub struct CloudConfig {
     pub null_fields: bool,
     /// What the stream of events is made of.
     pub samples: Vec<&'static Sample>,
+    /// Where Sign and T of a callback stand.
+    pub sign_place: SignPlace,
     /// Decides order and ids of the stream, handles, and what goes wrong.
     pub seed: u64,
 }
@@ -110,6 +112,7 @@ impl CloudConfig {
             mixed_confirm: MixedConfirm::default(),
             null_fields: true,
             samples: samples().iter().filter(|s| s.is_catalogued()).collect(),
+            sign_place: SignPlace::default(),
             seed: 1,
         }
     }

@@ -55,7 +55,8 @@ pub(super) enum Content {
 }
 
 /// What the cloud knows of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum State {
     /// Not confirmed yet.
     Open,
@@ -271,7 +272,12 @@ impl Events {
     }
 
     /// The next event to post, which waits no more.
-    pub(super) fn take_to_post(&mut self, disorder: &mut Disorder) -> Option<(u32, Content)> {
+    pub(super) fn take_to_post(
+        &mut self,
+        now: Instant,
+        disorder: &mut Disorder,
+    ) -> Option<(u32, Content)> {
+        self.expire(now);
         let event = self.next_waiting(disorder)?;
         if disorder.duplicates() {
             self.waiting.push_back(event);

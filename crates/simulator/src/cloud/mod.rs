@@ -1,6 +1,6 @@
 //! The cloud's API for events, as a real HTTP server: reliable callbacks (可靠回调) pulled and
 //! confirmed, with leases, long polls, signatures, rate limits and the errors that the vendor
-//! documents.
+//! documents. In the mode PUSH the same events are posted as normal callbacks (普通回调).
 //!
 //! ```
 //! use vodbridge_core::Secret;
@@ -16,20 +16,36 @@
 //! // `queue.finished().await` is over.
 //! assert_eq!(queue.stats().waiting, 1_000);
 //! assert_eq!(queue.stats().counts.confirmed, 0);
+//! // What goes wrong can change while it runs.
+//! cloud.set_faults(vec!["error:InternalError:5%".parse()?, "drop-after:1%:PullEvents".parse()?]);
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! Other processes steer it by JSON on the same address:
+//!
+//! | request | does |
+//! | --- | --- |
+//! | `GET /_control/stats` | [`Stats`] |
+//! | `GET /_control/ledger?sub_app_id=N` | a [`LedgerEntry`] a line, for each event that was issued |
+//! | `GET`, `POST /_control/faults` `{"faults":["error:InternalError:5%"]}` | what goes wrong, see [`Fault`] |
+//! | `POST /_control/issue` `{"sub_app_id":N,"events":N}` or `{"sub_app_id":N,"notification":{…}}` | issues events of the stream, or this one |
+//! | `POST /_control/settings` `{"sub_app_id":N,"mode":"PUSH","notification_url":"http://…"}` | [`Change`] |
 
 mod action;
 mod api;
 mod authentication;
 mod clock;
 mod config;
+mod control;
 mod events;
 mod faults;
 mod handle;
+mod issuing;
+mod ledger;
 mod limit;
 mod parameters;
+mod posting;
 mod queue;
 mod recorded;
 mod reply;
@@ -40,7 +56,10 @@ mod stream;
 pub use action::Action;
 pub use clock::{InvalidTimeScale, TimeScale};
 pub use config::{Account, CloudConfig, EmptyAnswer, Key, Limits, MixedConfirm};
+pub use control::Stats;
 pub use events::{Counts, State};
+pub use faults::{Calls, Fault, InvalidFault};
+pub use ledger::LedgerEntry;
 pub use queue::{Queue, QueueStats};
 pub use recorded::{NoNotifications, Recorded};
 pub use server::Cloud;

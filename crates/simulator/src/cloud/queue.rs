@@ -8,12 +8,15 @@ use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::config::{CloudConfig, MixedConfirm};
-use super::events::{Content, Counts, Delivery, Events, Stale};
+use super::events::{Content, Counts, Delivery, Events, Stale, State};
 use super::faults::Disorder;
 use super::handle::Handles;
 use super::recorded::Recorded;
 use super::settings::{Change, InvalidChange, Mode, Settings};
 use super::stream::Stream;
+
+/// Shortest sleep between looks at the leases.
+const WAKE: Duration = Duration::from_millis(1);
 
 /// The events of one application (SubAppId). A clone is the same queue.
 #[derive(Debug, Clone)]
@@ -83,31 +86,64 @@ impl Application {
     /// Waits for events as long as a long poll does. Empty: none came.
     pub(super) async fn pull(&self) -> Vec<Delivery> {
         let until = Instant::now() + self.long_poll;
+        let taken = self.wait_for(until, |inner, now| {
+            let Inner {
+                events, disorder, ..
+            } = inner;
+            let taken = match inner.settings.mode {
+                Mode::Pull => events.pull(now, self.lease, disorder),
+                Mode::Push => Vec::new(),
+            };
+            Some(taken).filter(|taken| !taken.is_empty())
+        });
+        taken.await.unwrap_or_default()
+    }
+
+    /// Waits for an event that has to be posted: the mode is PUSH, and there is a URL.
+    pub(super) async fn next_to_post(&self) -> (u32, Content) {
+        let patience = Duration::from_secs(3_600);
+        loop {
+            let next = self.wait_for(Instant::now() + patience, |inner, now| {
+                let Settings {
+                    mode,
+                    notification_url,
+                    ..
+                } = &inner.settings;
+                if *mode == Mode::Pull || notification_url.is_empty() {
+                    return None;
+                }
+                inner.events.take_to_post(now, &mut inner.disorder)
+            });
+            if let Some(next) = next.await {
+                return next;
+            }
+        }
+    }
+
+    /// Tries `take` now, at all news and whenever a lease ends, the last time at `until`.
+    async fn wait_for<T>(
+        &self,
+        until: Instant,
+        mut take: impl FnMut(&mut Inner, Instant) -> Option<T>,
+    ) -> Option<T> {
         loop {
             let mut news = std::pin::pin!(self.news.notified());
             news.as_mut().enable();
             let now = Instant::now();
             let wake = {
-                let Inner {
-                    events,
-                    settings,
-                    disorder,
-                    ..
-                } = &mut *self.lock();
-                if settings.mode == Mode::Pull {
-                    let taken = events.pull(now, self.lease, disorder);
-                    if !taken.is_empty() {
-                        return taken;
-                    }
+                let mut inner = self.lock();
+                if let Some(taken) = take(&mut inner, now) {
+                    return Some(taken);
                 }
-                events.next_end().map_or(until, |end| end.min(until))
+                let lease = inner.events.next_end().unwrap_or(until);
+                lease.max(now + WAKE).min(until)
             };
             if now >= until {
-                return Vec::new();
+                return None;
             }
             tokio::select! {
                 () = news => {}
-                () = sleep_until(wake.max(now + Duration::from_millis(1))) => {}
+                () = sleep_until(wake) => {}
             }
         }
     }
@@ -144,6 +180,12 @@ impl Application {
         drop(inner);
         self.ended.send_replace(());
         confirmed
+    }
+
+    /// How the posting of an event ended, after so many attempts.
+    pub(super) fn posted(&self, event: u32, attempts: u32, state: State) {
+        self.lock().events.posted(event, attempts, state);
+        self.ended.send_replace(());
     }
 
     pub(super) fn change(&self, change: Change) -> Result<(), InvalidChange> {

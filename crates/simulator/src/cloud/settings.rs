@@ -1,6 +1,6 @@
 //! The event configuration of an application: DescribeEventConfig, ModifyEventConfig.
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use vodbridge_core::Secret;
 
 /// Longest SignKey: the vendor's client library, `ModifyEventConfigRequest`.
@@ -42,7 +42,8 @@ pub enum Switch {
 }
 
 /// What to change; None leaves a setting as it is.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Change {
     /// How the application is told.
     pub mode: Option<Mode>,
@@ -55,6 +56,7 @@ pub struct Change {
     /// `PersistenceCompleteEventSwitch`
     pub persistence: Option<Switch>,
     /// `SignKey`; empty clears it.
+    #[serde(deserialize_with = "sign_key")]
     pub sign_key: Option<Secret>,
 }
 
@@ -123,6 +125,12 @@ impl Settings {
         self.version += 1;
         Ok(())
     }
+}
+
+/// A key as it is written; [`Secret`] itself takes none that is empty.
+fn sign_key<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Secret>, D::Error> {
+    let key = Option::<String>::deserialize(deserializer)?;
+    Ok(key.map(Secret::new))
 }
 
 fn is_url(url: &str) -> bool {

@@ -4,7 +4,7 @@ use serde_json::Value;
 use vodbridge_core::Secret;
 
 use super::*;
-use crate::cloud::Switch;
+use crate::cloud::{Fault, Switch};
 
 const APPLICATION: u64 = 1_500_012_345;
 
@@ -165,11 +165,9 @@ async fn in_push_mode_a_pull_gets_nothing() {
 async fn disorder_as_asked() {
     let queue = queue(|_| {});
     queue.issue(1_000);
-    {
-        let disorder = &mut queue.0.lock().disorder;
-        (disorder.duplicate, disorder.shared_handle) = (0.1, 0.1);
-        disorder.window = 100;
-    }
+    let faults = ["duplicate:10%", "shared-handle:10%", "reorder:100"];
+    let faults = faults.map(|fault| fault.parse().unwrap());
+    queue.0.lock().disorder.set(&faults);
     let (mut contents, mut all) = (Vec::new(), 0);
     let mut different = BTreeSet::new();
     while queue.stats().counts.open() > 0 {
@@ -189,7 +187,8 @@ async fn disorder_as_asked() {
         let mut expected = String::from("{");
         queue.0.stream.write_pulled(at as u32, &mut expected);
         let expected: Value = serde_json::from_str(&expected).unwrap();
-        unordered += usize::from(*event != expected.to_string());
+        let expected = expected.to_string();
+        unordered += usize::from(*event != expected);
     }
     assert!(unordered > 400, "{unordered}");
 }
@@ -197,7 +196,7 @@ async fn disorder_as_asked() {
 #[tokio::test(start_paused = true)]
 async fn a_redelivery_may_keep_its_handle() {
     let queue = queue(|_| {});
-    queue.0.lock().disorder.same_handle = true;
+    queue.0.lock().disorder.set(&[Fault::SameHandle]);
     queue.issue(2);
     let first = pull(&queue).await;
     let mut again = Vec::new();
