@@ -222,11 +222,9 @@ pub(crate) async fn bind_webhooks(
     begin: &CancellationToken,
 ) -> Result<Vec<Listener>> {
     let mut by_address: BTreeMap<SocketAddr, Vec<(&str, &WebhookConfig)>> = BTreeMap::new();
-    for (name, source) in &config.sources {
-        if let config::Source::Webhook(webhook) = source {
-            let here = by_address.entry(webhook.listen).or_default();
-            here.push((name, webhook));
-        }
+    for (name, webhook) in config.webhooks() {
+        let here = by_address.entry(webhook.listen).or_default();
+        here.push((name, webhook));
     }
     let mut listeners = Vec::new();
     for (address, webhooks) in by_address {

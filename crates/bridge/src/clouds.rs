@@ -3,53 +3,64 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
-use vodbridge_core::{HealthCell, Intake, Metrics, Pipeline};
+use anyhow::{Context, Result, anyhow};
+use vodbridge_core::{HealthCell, Intake, Metrics, Pipeline, chain};
 use vodbridge_sources::cloud::{CloudClient, Credentials, CredentialsConfig, Limiter};
 use vodbridge_sources::queue::{Queue, QueueConfig, QueueMetrics};
 
-use crate::config::{Config, Source};
-
-/// The queue sources of a configuration, by name.
-pub(crate) fn queues(config: &Config) -> impl Iterator<Item = (&str, &QueueConfig)> {
-    config
-        .sources
-        .iter()
-        .filter_map(|(name, source)| match source {
-            Source::Queue(queue) => Some((name.as_str(), &**queue)),
-            Source::Webhook(_) => None,
-        })
-}
+use crate::config::Config;
 
 /// A client for each queue source. Those with the same credentials share them and their limits:
 /// the cloud counts the calls of an account, not of an application.
 pub(crate) fn clients(config: &Config) -> Result<BTreeMap<String, Arc<CloudClient>>> {
     let mut accounts: Vec<(&CredentialsConfig, Arc<Credentials>, Arc<Limiter>)> = Vec::new();
     let mut clients = BTreeMap::new();
-    for (name, queue) in queues(config) {
+    for (name, queue) in config.queues() {
         let known = accounts
             .iter()
             .find(|(config, ..)| **config == queue.credentials);
         let (credentials, limiter) = match known {
             Some((_, credentials, limiter)) => (credentials.clone(), limiter.clone()),
             None => {
-                let variable = |name: &str| std::env::var(name).ok();
-                let credentials = Credentials::new(&queue.credentials, variable);
-                let credentials =
-                    credentials.with_context(|| format!("sources.{name}.queue.credentials"))?;
-                let same = queues(config).filter(|(_, of)| of.credentials == queue.credentials);
+                let credentials = credentials(name, queue)?;
+                let same = config
+                    .queues()
+                    .filter(|(_, of)| of.credentials == queue.credentials);
                 let least = same.map(|(_, of)| of.calls_per_second).min();
                 let limiter = Arc::new(Limiter::new(least.unwrap_or(queue.calls_per_second)));
                 accounts.push((&queue.credentials, credentials.clone(), limiter.clone()));
                 (credentials, limiter)
             }
         };
-        let region = queue.region.as_deref();
-        let client = CloudClient::new(&queue.endpoint, region, credentials, limiter)
-            .with_context(|| format!("sources.{name}.queue.endpoint"))?;
+        let client = open_client(name, queue, credentials, limiter)?;
         clients.insert(name.to_owned(), Arc::new(client));
     }
     Ok(clients)
+}
+
+/// A client of one source alone, for a command.
+pub(crate) fn client(name: &str, queue: &QueueConfig) -> Result<CloudClient> {
+    let limiter = Arc::new(Limiter::new(queue.calls_per_second));
+    open_client(name, queue, credentials(name, queue)?, limiter)
+}
+
+fn credentials(name: &str, queue: &QueueConfig) -> Result<Arc<Credentials>> {
+    let variable = |name: &str| std::env::var(name).ok();
+    Credentials::new(&queue.credentials, variable).map_err(|error| {
+        let (what, remedy) = (chain(&error), error.remedy());
+        anyhow!("sources.{name}.queue.credentials: {what}; {remedy}")
+    })
+}
+
+fn open_client(
+    name: &str,
+    queue: &QueueConfig,
+    credentials: Arc<Credentials>,
+    limiter: Arc<Limiter>,
+) -> Result<CloudClient> {
+    let region = queue.region.as_deref();
+    CloudClient::new(&queue.endpoint, region, credentials, limiter)
+        .with_context(|| format!("sources.{name}.queue.endpoint"))
 }
 
 /// Every queue source over the pipeline; `health` holds a cell for each source.
@@ -84,5 +95,5 @@ pub(crate) fn open_queues(
             health[name].clone(),
         )
     };
-    Ok(queues(config).map(open).collect())
+    Ok(config.queues().map(open).collect())
 }

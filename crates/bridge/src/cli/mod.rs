@@ -1,5 +1,6 @@
 //! The commands.
 
+mod callback;
 mod check;
 mod demo;
 mod health;
@@ -37,8 +38,10 @@ pub(crate) struct Cli {
 enum Command {
     /// Run the bridge until SIGTERM, then drain.
     Run(Files),
-    /// Check the configuration; with --connect the brokers and their topology too.
+    /// Check the configuration; with --connect the brokers, their topology and the cloud too.
     Check(check::Check),
+    /// Show or set how the cloud hands out an application's events.
+    Callback(callback::Callback),
     /// Print every topic that a configuration can produce.
     Topics(topics::Topics),
     /// Create what is missing in the brokers: topics, exchange and queue, streams.
@@ -90,6 +93,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
     let done = match cli.command {
         Command::Run(files) => run::run(&files),
         Command::Check(check) => check.run(),
+        Command::Callback(callback) => callback.run(),
         Command::Topics(topics) => topics.run(),
         Command::Provision(provision) => provision.run(),
         Command::Send(send) => send.run(),

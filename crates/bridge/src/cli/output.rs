@@ -6,7 +6,7 @@
 )]
 
 use std::fmt::Display;
-use std::io::{IsTerminal, Write, stderr, stdout};
+use std::io::{self, IsTerminal, Write, stderr, stdin, stdout};
 
 use serde::Serialize;
 
@@ -31,6 +31,19 @@ pub(crate) fn error(text: impl Display) {
     };
     // There is nowhere else to say it.
     writeln!(stderr(), "{prefix} {text}").ok();
+}
+
+/// Whether there is a person to ask.
+pub(crate) fn can_ask() -> bool {
+    stdin().is_terminal() && stderr().is_terminal()
+}
+
+/// Asks that person; anything but `y` and `yes` is no.
+pub(crate) fn ask(question: &str) -> io::Result<bool> {
+    write!(stderr(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    stdin().read_line(&mut answer)?;
+    Ok(["y", "yes"].contains(&answer.trim().to_ascii_lowercase().as_str()))
 }
 
 /// Whether a person is looking.

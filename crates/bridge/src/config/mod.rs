@@ -12,14 +12,13 @@ use vodbridge_sink_file::FileConfig;
 use vodbridge_sink_kafka::KafkaConfig;
 use vodbridge_sink_nats::NatsConfig;
 use vodbridge_sink_rabbitmq::RabbitMqConfig;
-use vodbridge_sources::queue::QueueConfig;
-use vodbridge_sources::webhook::WebhookConfig;
 use vodbridge_vod::Catalogue;
 
 mod errors;
 mod provider;
 mod read;
 mod secrets;
+mod source;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -28,6 +27,8 @@ mod validate;
 mod written;
 
 pub(crate) use errors::ConfigErrors;
+pub(crate) use secrets::read_secret;
+pub(crate) use source::Source;
 pub(crate) use written::{EventOutcome, Match};
 
 /// A configuration that passed every check, with its defaults filled in.
@@ -129,41 +130,6 @@ pub(crate) enum LogLevel {
     Debug,
     /// Everything.
     Trace,
-}
-
-/// Where notifications come from.
-#[derive(Debug, Clone)]
-pub(crate) enum Source {
-    /// The cloud posts them here (普通回调).
-    Webhook(WebhookConfig),
-    /// The cloud keeps them until they are pulled and confirmed (可靠回调).
-    Queue(Box<QueueConfig>),
-}
-
-impl Source {
-    /// The application whose notifications come by it.
-    pub(crate) fn sub_app_id(&self) -> u64 {
-        match self {
-            Self::Webhook(webhook) => webhook.sub_app_id,
-            Self::Queue(queue) => queue.sub_app_id,
-        }
-    }
-
-    /// How long a delivery may go on.
-    pub(crate) fn patience(&self) -> Duration {
-        match self {
-            Self::Webhook(webhook) => webhook.patience,
-            Self::Queue(queue) => queue.patience(),
-        }
-    }
-
-    /// Deliveries under way at once.
-    pub(crate) fn max_in_flight(&self) -> usize {
-        match self {
-            Self::Webhook(webhook) => webhook.max_in_flight,
-            Self::Queue(queue) => queue.max_in_flight,
-        }
-    }
 }
 
 /// Where events go.

@@ -1,6 +1,7 @@
 //! `{env: NAME}` and `{file: PATH}` in place of a value.
 
 use std::collections::BTreeMap;
+use std::io;
 use std::path::Path;
 
 use figment::value::{Dict, Value};
@@ -15,6 +16,18 @@ const LARGEST_SECRET: u64 = 1 << 20;
 enum Reference {
     Variable(String),
     File(String),
+}
+
+/// What a file holds, without the line end at its end.
+pub(crate) fn read_secret(path: &Path) -> io::Result<String> {
+    let mut text = read_text(path, LARGEST_SECRET)?;
+    if text.ends_with('\n') {
+        text.pop();
+        if text.ends_with('\r') {
+            text.pop();
+        }
+    }
+    Ok(text)
 }
 
 /// Replaces every reference by the value that it names.
@@ -91,15 +104,12 @@ impl Reference {
                 Some(value) => Ok(value.clone()),
             },
             Self::File(path) => {
-                let text = read_text(Path::new(path), LARGEST_SECRET)
+                let value = read_secret(Path::new(path))
                     .map_err(|error| (format!("the file {path} cannot be read: {error}"), ""))?;
-                let value = text
-                    .strip_suffix('\n')
-                    .map_or(&*text, |t| t.strip_suffix('\r').unwrap_or(t));
                 if value.is_empty() {
                     Err((format!("the file {path} is empty"), ""))
                 } else {
-                    Ok(value.to_owned())
+                    Ok(value)
                 }
             }
         }

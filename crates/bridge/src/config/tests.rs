@@ -1,5 +1,7 @@
 use std::path::Path;
 
+use vodbridge_sources::webhook::WebhookConfig;
+
 use super::*;
 
 mod checks;

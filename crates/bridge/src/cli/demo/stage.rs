@@ -27,7 +27,7 @@ impl Stage {
         if !files.is_empty() {
             let mut config = config::load(files, std::env::vars())?;
             config.state_directory = directory.join("state");
-            take_callbacks_here(&mut config);
+            take_callbacks_here(&mut config)?;
             return Ok(Self {
                 config,
                 directory,
@@ -48,31 +48,26 @@ impl Stage {
 
     /// The path of the webhook.
     pub(super) fn path(&self) -> &str {
-        let webhook = self
-            .config
-            .sources
-            .values()
-            .find_map(|source| match source {
-                Source::Webhook(webhook) => Some(&*webhook.path),
-                Source::Queue(_) => None,
-            });
-        webhook.unwrap_or("/")
+        let webhook = self.config.webhooks().next();
+        webhook.map_or("/", |(_, webhook)| &webhook.path)
     }
 }
 
 /// Leaves one source, unsigned and on a free loopback port, and drains fast.
-fn take_callbacks_here(config: &mut Config) {
+fn take_callbacks_here(config: &mut Config) -> Result<()> {
     let sources = std::mem::take(&mut config.sources).into_iter();
     let mut webhooks = sources.filter_map(|(name, source)| match source {
         Source::Webhook(webhook) => Some((name, webhook)),
         Source::Queue(_) => None,
     });
-    if let Some((name, mut webhook)) = webhooks.next() {
-        webhook.listen = ([127, 0, 0, 1], 0).into();
-        webhook.sign_keys.clear();
-        config.sources = [(name, Source::Webhook(webhook))].into();
-    }
+    let webhook = webhooks.next();
+    let (name, mut webhook) =
+        webhook.context("the configuration has no webhook source for the demo to post to")?;
+    webhook.listen = ([127, 0, 0, 1], 0).into();
+    webhook.sign_keys.clear();
+    config.sources = [(name, Source::Webhook(webhook))].into();
     config.drain.grace = std::time::Duration::from_millis(100);
+    Ok(())
 }
 
 fn own_configuration(bootstrap: &str, directory: &std::path::Path) -> String {

@@ -37,7 +37,7 @@ pub(super) fn check(
         if let Some(config) = &queue {
             super::queue::check(config, &path.join("queue"), check);
         }
-        let webhook = of.map(|config| ("webhook", Source::Webhook(config)));
+        let webhook = of.map(|config| ("webhook", Source::Webhook(Box::new(config))));
         let queue = queue.map(|config| ("queue", Source::Queue(Box::new(config))));
         let kinds = webhook.into_iter().chain(queue).collect();
         if let Some(source) = check.one_kind(&path, kinds, &["webhook", "queue"]) {
