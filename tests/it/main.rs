@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod brokers;
+mod callback;
 mod cli;
 mod clients;
 mod copies;
