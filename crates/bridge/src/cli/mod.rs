@@ -8,6 +8,7 @@ mod output;
 mod provision;
 mod run;
 mod send;
+mod simulate;
 mod topics;
 pub(crate) mod version;
 
@@ -50,6 +51,8 @@ enum Command {
     Send(send::Send),
     /// Show the bridge at work, on this machine and without a broker.
     Demo(demo::Demo),
+    /// Be the cloud: events to pull and confirm, or posted as callbacks.
+    Simulate(simulate::Simulate),
     /// Ask a running bridge's admin listener; exit 0 if it answers well.
     Health(health::Health),
     /// Print a completion script for a shell.
@@ -98,6 +101,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Provision(provision) => provision.run(),
         Command::Send(send) => send.run(),
         Command::Demo(demo) => demo.run(),
+        Command::Simulate(simulate) => simulate.run(),
         Command::Health(health) => health.run(),
         Command::Completions { shell } => {
             // By way of a buffer: the generator panics on a closed pipe.

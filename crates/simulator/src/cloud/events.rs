@@ -115,6 +115,26 @@ impl Counts {
     }
 }
 
+impl std::ops::Add for Counts {
+    type Output = Self;
+
+    /// Of two applications together.
+    fn add(self, other: Self) -> Self {
+        Self {
+            issued: self.issued + other.issued,
+            confirmed: self.confirmed + other.confirmed,
+            refused: self.refused + other.refused,
+            lost: self.lost + other.lost,
+            deliveries: self.deliveries + other.deliveries,
+            redeliveries: self.redeliveries + other.redeliveries,
+            leases_expired: self.leases_expired + other.leases_expired,
+            late_handles: self.late_handles + other.late_handles,
+            unknown_handles: self.unknown_handles + other.unknown_handles,
+            posts: self.posts + other.posts,
+        }
+    }
+}
+
 /// A confirm had handles that stand for nothing, or for nothing any more.
 #[derive(Debug)]
 pub(super) struct Stale;

@@ -61,7 +61,7 @@ pub use events::{Counts, State};
 pub use faults::{Calls, Fault, InvalidFault};
 pub use ledger::LedgerEntry;
 pub use queue::{Queue, QueueStats};
-pub use recorded::{NoNotifications, Recorded};
+pub use recorded::{NoNotifications, ReadError, Recorded};
 pub use server::Cloud;
 pub use settings::{Change, InvalidChange, Mode, Switch};
 

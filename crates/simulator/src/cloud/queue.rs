@@ -58,6 +58,19 @@ pub struct QueueStats {
     pub hidden: usize,
 }
 
+impl std::ops::Add for QueueStats {
+    type Output = Self;
+
+    /// Of two queues together.
+    fn add(self, other: Self) -> Self {
+        Self {
+            counts: self.counts + other.counts,
+            waiting: self.waiting + other.waiting,
+            hidden: self.hidden + other.hidden,
+        }
+    }
+}
+
 impl Application {
     pub(super) fn new(sub_app_id: u64, seed: u64, config: &CloudConfig) -> Self {
         let scale = config.time_scale;

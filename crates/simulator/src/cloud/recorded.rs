@@ -8,6 +8,10 @@ use serde::de::{Deserialize, Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 use vodbridge_vod::{Notification, Unparsable};
 
+mod directory;
+
+pub use directory::ReadError;
+
 /// A notification, ready to be given a handle. Its bytes are never written anew: white space,
 /// order, repeated keys and the spelling of numbers stay as they are.
 #[derive(Debug, Clone, PartialEq, Eq)]
