@@ -1,6 +1,6 @@
 //! What vodbridge knows of Tencent Cloud VOD: the catalogue of its event types, the way from the
-//! bytes of a notification to an event, and the callback signature. Pure: no I/O, and time is an
-//! argument.
+//! bytes of a notification to an event, the signatures, and the API of its event queue. Pure: no
+//! I/O, and time is an argument.
 //!
 //! ```
 //! use std::{sync::Arc, time::SystemTime};

@@ -70,7 +70,6 @@ impl<'a> Response<'a> {
             whole,
             ..Self::default()
         };
-        let start = whole.as_ptr() as usize - answer.as_ptr() as usize;
         Cursor::new(whole)
             .members(|key, value| {
                 let member = match key {
@@ -82,7 +81,7 @@ impl<'a> Response<'a> {
                 *member = Some(value).filter(|value| *value != b"null");
                 Ok(())
             })
-            .map_err(|Broken(at)| Broken(start + at))?;
+            .map_err(|broken| broken.in_part(whole, answer))?;
         Ok(found)
     }
 
@@ -130,9 +129,7 @@ pub fn split_events(answer: &[u8]) -> Result<Pulled<'_>, AnswerError> {
     }
     let mut events = Vec::new();
     if let Some(event_set) = response.event_set {
-        let start = event_set.as_ptr() as usize - answer.as_ptr() as usize;
-        let mut cursor = Cursor::new(event_set);
-        cursor
+        Cursor::new(event_set)
             .elements(|event| {
                 if events.len() == MOST_EVENTS {
                     return Err(Broken(0));
@@ -140,7 +137,7 @@ pub fn split_events(answer: &[u8]) -> Result<Pulled<'_>, AnswerError> {
                 events.push(event);
                 Ok(())
             })
-            .map_err(|Broken(at)| Broken(start + at))?;
+            .map_err(|broken| broken.in_part(event_set, answer))?;
     }
     Ok(Pulled {
         events,
@@ -169,12 +166,12 @@ pub fn event_handle(event: &[u8]) -> Option<Cow<'_, str>> {
 
 /// Reads `Response` of an answer that is small and wholly JSON.
 pub(super) fn response<T: DeserializeOwned>(answer: &[u8]) -> Result<T, AnswerError> {
-    let response = Response::find(answer)?;
-    if let Some(error) = response.api_error() {
+    let found = Response::find(answer)?;
+    if let Some(error) = found.api_error() {
         return Err(error.into());
     }
-    let start = response.whole.as_ptr() as usize - answer.as_ptr() as usize;
-    serde_json::from_slice(response.whole).map_err(|_| AnswerError::Malformed { at: start })
+    let broken = Broken(0).in_part(found.whole, answer);
+    serde_json::from_slice(found.whole).map_err(|_| broken.into())
 }
 
 /// Reads the answer to `DescribeEventsState`: about how many events wait. The cloud's number is

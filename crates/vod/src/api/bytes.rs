@@ -11,6 +11,14 @@ pub(super) struct Cursor<'a> {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Broken(pub(super) usize);
 
+impl Broken {
+    /// The same place, counted from the start of the `whole` that `part` is a part of.
+    pub(super) fn in_part(self, part: &[u8], whole: &[u8]) -> Self {
+        let start = part.as_ptr() as usize - whole.as_ptr() as usize;
+        Self(start + self.0)
+    }
+}
+
 impl<'a> Cursor<'a> {
     pub(super) fn new(bytes: &'a [u8]) -> Self {
         Self { bytes, at: 0 }

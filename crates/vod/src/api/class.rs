@@ -1,119 +1,143 @@
-//! What to do about each error code.
+//! Every error code in its class. Vendor: <https://tencentcloud.com/document/product/1209/56023> and
+//! the page of each call.
 
-use super::Action;
+use super::Action::{self, ConfirmEvents, PullEvents};
 
-/// What an error of the cloud asks for.
+/// What a caller does about an error.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorClass {
-    /// Nothing to pull: no failure.
+    /// Not an error: there is nothing to pull. Pull again.
     Empty,
-    /// Too many calls: fewer, and later.
+    /// The account calls too often: slow down, then again.
     Throttled,
-    /// The cloud's own trouble, or something unknown: again, later.
+    /// The cloud, or the way to it, has a problem: again later, each time later.
     BackOff,
-    /// The credentials are refused: read them again.
+    /// The credentials or the clock are not right: read the credentials again, then again later.
     Reauthenticate,
-    /// A handle that cannot be confirmed any more: its event comes again.
+    /// The handles are confirmed, late or unknown: drop them, their events may come again.
     Stale,
-    /// Only an operator can mend it.
+    /// The same call will fail until somebody changes a setting: say so, and look again rarely.
     Stop,
 }
 
-/// A code, or the first part of one; what it asks for; and what an operator does.
-type Row = (&'static str, ErrorClass, &'static str);
-
-const WAIT: &str = "nothing; the call is made again";
-const LIMIT: &str =
-    "lower `calls_per_second` and `pullers`, or the calls of others with this account";
-const KEYS: &str = "check secret_id and secret_key of the credentials, and that the key is enabled";
-const CLOCK: &str = "set the clock of this machine (NTP): it is more than 5 minutes off";
-const TOKEN: &str = "nothing if the token is refreshed; else give a fresh temporary key";
-const CAM: &str = "grant this key the action in CAM, for example QcloudVODFullAccess";
-const ACCOUNT: &str =
-    "look at the account in the console: it may be in arrears, frozen or without VOD";
-const PARAMETER: &str = "check `sub_app_id`: it has to be an application of this account";
-const CALL: &str = "check `endpoint` and `region`; report it if both are right";
-const ADDRESS: &str = "let this machine's address through in the account's IP lists";
-
-/// Every code of the vendor's tables. A longer code counts before its first part.
-/// Vendor: <https://tencentcloud.com/document/product/1209/56023> and the page of each call.
-pub(super) const TABLE: &[Row] = &[
-    ("ResourceNotFound", ErrorClass::Stop, PARAMETER),
-    ("FailedOperation", ErrorClass::BackOff, WAIT),
-    (
-        "FailedOperation.InvalidVodUser",
-        ErrorClass::Stop,
-        "open VOD for this account in the console",
-    ),
-    (
-        "FailedOperation.UserStatusInavlid",
-        ErrorClass::Stop,
-        ACCOUNT,
-    ),
-    ("FailedOperation.InvalidAccount", ErrorClass::Stop, ACCOUNT),
-    ("FailedOperation.NoPrivileges", ErrorClass::Stop, CAM),
-    ("InternalError", ErrorClass::BackOff, WAIT),
-    ("InvalidParameterValue", ErrorClass::Stop, PARAMETER),
-    ("InvalidParameter", ErrorClass::Stop, PARAMETER),
-    ("UnauthorizedOperation", ErrorClass::Stop, CAM),
-    ("RequestLimitExceeded", ErrorClass::Throttled, LIMIT),
-    ("ServiceUnavailable", ErrorClass::BackOff, WAIT),
-    ("ResourceUnavailable", ErrorClass::BackOff, WAIT),
-    ("ResourceInsufficient", ErrorClass::BackOff, WAIT),
-    ("AuthFailure", ErrorClass::Reauthenticate, KEYS),
-    (
-        "AuthFailure.SignatureExpire",
-        ErrorClass::Reauthenticate,
-        CLOCK,
-    ),
-    (
-        "AuthFailure.TokenFailure",
-        ErrorClass::Reauthenticate,
-        TOKEN,
-    ),
-    (
-        "AuthFailure.MFAFailure",
-        ErrorClass::Reauthenticate,
-        "use a key that needs no MFA",
-    ),
-    (
-        "AuthFailure.UnauthorizedOperation",
-        ErrorClass::Reauthenticate,
-        CAM,
-    ),
-    ("ActionOffline", ErrorClass::Stop, CALL),
-    ("InvalidAction", ErrorClass::Stop, CALL),
-    ("MissingParameter", ErrorClass::Stop, PARAMETER),
-    ("UnknownParameter", ErrorClass::Stop, CALL),
-    ("NoSuchVersion", ErrorClass::Stop, CALL),
-    ("NoSuchProduct", ErrorClass::Stop, CALL),
-    ("UnsupportedOperation", ErrorClass::Stop, CALL),
-    ("UnsupportedProtocol", ErrorClass::Stop, CALL),
-    ("UnsupportedRegion", ErrorClass::Stop, CALL),
-    ("InvalidRequest", ErrorClass::Stop, CALL),
-    ("RequestSizeLimitExceeded", ErrorClass::Stop, CALL),
-    ("ResponseSizeLimitExceeded", ErrorClass::Stop, CALL),
-    ("LimitExceeded", ErrorClass::Stop, ACCOUNT),
-    ("DryRunOperation", ErrorClass::Stop, CALL),
-    ("ResourceInUse", ErrorClass::Stop, CALL),
-    ("IpInBlacklist", ErrorClass::Stop, ADDRESS),
-    ("IpNotInWhitelist", ErrorClass::Stop, ADDRESS),
-];
-
-/// The class of a code in the answer to `action`, and the remedy.
-pub(super) fn classify(code: &str, action: Action) -> (ErrorClass, &'static str) {
-    match (code, action) {
-        ("ResourceNotFound", Action::PullEvents) => return (ErrorClass::Empty, WAIT),
-        ("InvalidParameterValue", Action::ConfirmEvents) => {
-            return (ErrorClass::Stale, "nothing; the event comes again");
-        }
-        _ => {}
-    }
-    let first = code.split('.').next().unwrap_or(code);
-    let row = |wanted: &str| TABLE.iter().find(|(code, ..)| *code == wanted);
-    row(code)
-        .or_else(|| row(first))
-        .map_or((ErrorClass::BackOff, WAIT), |(_, class, remedy)| {
-            (*class, *remedy)
-        })
+/// A code, or with `only` a code of one call, and what it means.
+#[derive(Debug)]
+pub(super) struct Row {
+    pub(super) code: &'static str,
+    only: Option<Action>,
+    pub(super) class: ErrorClass,
+    pub(super) remedy: &'static str,
 }
+
+const fn all(code: &'static str, class: ErrorClass, remedy: &'static str) -> Row {
+    Row {
+        code,
+        only: None,
+        class,
+        remedy,
+    }
+}
+
+const fn on(only: Action, code: &'static str, class: ErrorClass, remedy: &'static str) -> Row {
+    Row {
+        code,
+        only: Some(only),
+        class,
+        remedy,
+    }
+}
+
+/// The row of a code: its own, else that of what stands before its last dot, and so on. That the
+/// queue is empty is said by its own code only: `ResourceNotFound.X` says that X is not there.
+pub(super) fn row(code: &str, action: Action) -> &'static Row {
+    let mut prefix = code;
+    loop {
+        let exact = prefix.len() == code.len();
+        let fits = |row: &&Row| {
+            row.code == prefix
+                && row.only.is_none_or(|only| only == action)
+                && (exact || row.class != ErrorClass::Empty)
+        };
+        if let Some(row) = TABLE.iter().find(fits) {
+            return row;
+        }
+        match prefix.rfind('.') {
+            Some(dot) => prefix = &prefix[..dot],
+            None => return &UNKNOWN,
+        }
+    }
+}
+
+const WAIT: &str = "nothing, unless it lasts: then look at the cloud's status page or ask the vendor's support with the request id";
+const SLOWER: &str = "lower calls_per_second or pullers if other programs share the account, or have the vendor raise the account's limit";
+const OUR_CALL: &str =
+    "check endpoint and region; if they are right, report the request id as a defect of vodbridge";
+const SIGN: &str =
+    "check that secret_id and secret_key belong together and came over without spaces or line ends";
+const ACCOUNT: &str = "see in the VOD console whether the account is active and paid for";
+const GRANT: &str = "grant the key's user or role in CAM the action that is called, such as vod:PullEvents, for this application";
+const ADDRESS: &str =
+    "let this machine's public address through in the key's or the account's address list";
+
+const UNKNOWN: Row = all("", ErrorClass::BackOff, WAIT);
+
+/// Rows of one call come before the row of the same code for all.
+#[rustfmt::skip]
+static TABLE: &[Row] = {
+    use ErrorClass::{BackOff, Empty, Reauthenticate, Stale, Stop, Throttled};
+    &[
+    on(PullEvents, "ResourceNotFound", Empty, "nothing: no event waits"),
+    all("ResourceNotFound", Stop, "check sub_app_id, and that it is an application of this account"),
+    on(ConfirmEvents, "InvalidParameterValue", Stale, "nothing for single ones; if they are many, deliveries take longer than the lease: look at the brokers"),
+    all("InvalidParameterValue", Stop, "check sub_app_id, and that it is an application of this account"),
+    all("InvalidParameter", Stop, "check sub_app_id, and the values that are to be set"),
+
+    all("RequestLimitExceeded", Throttled, SLOWER),
+    all("RequestLimitExceeded.UinLimitExceeded", Throttled, SLOWER),
+    all("RequestLimitExceeded.GlobalRegionUinLimitExceeded", Throttled, SLOWER),
+    all("RequestLimitExceeded.IPLimitExceeded", Throttled, SLOWER),
+
+    all("FailedOperation", BackOff, WAIT),
+    all("InternalError", BackOff, WAIT),
+    all("ServiceUnavailable", BackOff, WAIT),
+    all("ResourceUnavailable", BackOff, WAIT),
+    all("ResourceInsufficient", BackOff, WAIT),
+
+    all("FailedOperation.InvalidVodUser", Stop, "open VOD for this account in the console (云点播 → 立即开通), or use a key of the account that has it"),
+    all("FailedOperation.UserStatusInavlid", Stop, ACCOUNT),
+    all("FailedOperation.InvalidAccount", Stop, ACCOUNT),
+    all("FailedOperation.NoPrivileges", Stop, GRANT),
+    all("UnauthorizedOperation", Stop, GRANT),
+    all("IpInBlacklist", Stop, ADDRESS),
+    all("IpNotInWhitelist", Stop, ADDRESS),
+
+    all("AuthFailure", Reauthenticate, SIGN),
+    all("AuthFailure.SignatureExpire", Reauthenticate, "set this machine's clock, for instance by NTP: it is more than 5 minutes off"),
+    all("AuthFailure.SignatureFailure", Reauthenticate, SIGN),
+    all("AuthFailure.InvalidAuthorization", Reauthenticate, "check endpoint, secret_id and any proxy between here and the cloud: the Authorization header did not come through as it was sent"),
+    all("AuthFailure.SecretIdNotFound", Reauthenticate, "check secret_id in the CAM console: it was deleted or disabled, or is of the other site (China or international)"),
+    all("AuthFailure.InvalidSecretId", Reauthenticate, "check secret_id: it is none of the API's keys"),
+    all("AuthFailure.TokenFailure", Reauthenticate, "check that the token belongs to the temporary key; one that was given as a value can't be renewed: use a role, or a file that somebody renews"),
+    all("AuthFailure.MFAFailure", Reauthenticate, "use a key that CAM asks for no second factor"),
+    all("AuthFailure.UnauthorizedOperation", Reauthenticate, GRANT),
+
+    all("ActionOffline", Stop, OUR_CALL),
+    all("InvalidAction", Stop, OUR_CALL),
+    all("NoSuchVersion", Stop, OUR_CALL),
+    all("NoSuchProduct", Stop, OUR_CALL),
+    all("InvalidRequest", Stop, OUR_CALL),
+    all("MissingParameter", Stop, "check sub_app_id; if it is right, report the request id as a defect of vodbridge"),
+    all("UnknownParameter", Stop, OUR_CALL),
+    all("UnsupportedOperation", Stop, OUR_CALL),
+    all("UnsupportedProtocol", Stop, "use an https endpoint of the cloud"),
+    all("UnsupportedRegion", Stop, "check region, or leave it out: these calls need none"),
+    all("RequestSizeLimitExceeded", Stop, OUR_CALL),
+    all("ResponseSizeLimitExceeded", Stop, "ask the vendor's support with the request id: one answer is too large for the cloud itself"),
+    all("LimitExceeded", Stop, "see in the VOD console which quota of the account is used up"),
+    all("ResourceInUse", Stop, "see in the VOD console who else changes this application's settings, then try again"),
+    all("DryRunOperation", Stop, OUR_CALL),
+    ]
+};
+
+#[cfg(test)]
+mod tests;
