@@ -19,5 +19,6 @@ mod refusals;
 mod restart;
 mod send;
 mod signature;
+mod simulator;
 mod topology;
 mod workload;

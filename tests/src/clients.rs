@@ -1,5 +1,5 @@
-//! The brokers' Python clients and the CloudEvents Python SDK: readers that this project did not
-//! write. They also make and remove topics, queues and streams for the tests.
+//! The brokers' Python clients, the CloudEvents Python SDK and the cloud vendor's: what this
+//! project did not write. They also make and remove topics, queues and streams for the tests.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -134,6 +134,16 @@ pub fn nats(address: impl Into<String>) -> Client {
         script: "nats_client.py",
         address: address.into(),
         place: "name",
+    }
+}
+
+/// The vendor's SDK, `tencentcloud-sdk-python-vod`: calls a cloud at `host:port`. It reads no
+/// messages.
+pub fn cloud_sdk(address: impl Into<String>) -> Client {
+    Client {
+        script: "cloud_sdk.py",
+        address: address.into(),
+        place: "",
     }
 }
 

@@ -46,7 +46,7 @@ pub(super) struct Options {
     /// answer to a PullEvents call or the body of a callback.
     #[arg(long, value_name = "DIR")]
     samples: Option<PathBuf>,
-    /// Issue so many events of every type [default: without end, or none with --samples]
+    /// Issue so many events, of every type in turn [default: without end, or none with --samples]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(..=u64::from(u32::MAX)))]
     events: Option<u64>,
     /// Issue so many events a second [default: 10, or all of --events at once]

@@ -18,7 +18,8 @@ pub(super) struct Show {
     start: Instant,
     /// What was seen last, and when.
     last: (Instant, QueueStats),
-    printed: Option<(Instant, QueueStats)>,
+    /// What was printed last, and when.
+    printed: (Instant, QueueStats),
 }
 
 enum Form {
@@ -41,7 +42,7 @@ impl Show {
             form,
             start: now,
             last: (now, QueueStats::default()),
-            printed: None,
+            printed: (now, QueueStats::default()),
         };
         match show.form {
             Form::Json => output::json(&started(plan, cloud)),
@@ -56,13 +57,12 @@ impl Show {
         let (before, last) = std::mem::replace(&mut self.last, (now, sum));
         let seconds = (now - before).as_secs_f64().max(1e-3);
         let rate = (ended(&sum) - ended(&last)) as f64 / seconds;
-        let due = self.printed.is_none_or(|(at, printed)| {
-            let period = match self.form {
-                Form::Json => Duration::from_secs(1),
-                _ => PERIOD,
-            };
-            now - at >= period && printed != sum
-        });
+        let period = match self.form {
+            Form::Json => Duration::from_secs(1),
+            _ => PERIOD,
+        };
+        let (at, printed) = self.printed;
+        let due = now - at >= period && printed != sum;
         match &self.form {
             Form::Live(bar) => bar.set_message(numbers(&sum, rate)),
             Form::Plain if due => self.line(numbers(&sum, rate)),
@@ -70,7 +70,7 @@ impl Show {
             Form::Plain | Form::Json => return,
         }
         if due {
-            self.printed = Some((now, sum));
+            self.printed = (now, sum);
         }
     }
 
