@@ -276,17 +276,17 @@ async fn a_refused_call_is_told_with_its_remedy() -> Result<()> {
         (
             queue(APPLICATION, &cloud.endpoint(), "wrong"),
             "AuthFailure.SignatureFailure",
-            "check secret_id and secret_key",
+            "secret_id and secret_key",
         ),
         (
             queue(1, &cloud.endpoint(), SECRET_KEY),
             "InvalidParameter",
-            "check `sub_app_id`",
+            "`sub_app_id`",
         ),
         (
             queue(APPLICATION, &gone, SECRET_KEY),
             "the connection failed",
-            "check `endpoint`",
+            "`endpoint`",
         ),
     ] {
         let setup = setup_with(&reliable)?;

@@ -186,7 +186,7 @@ pub(crate) fn load(
     files: &[PathBuf],
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, ConfigErrors> {
-    let variables = variables.into_iter().collect();
+    let variables: BTreeMap<_, _> = variables.into_iter().collect();
     let mut report = errors::Report::default();
     let figment = provider::layers(files, &variables, &mut report);
     let complete = report.is_empty();
@@ -199,6 +199,6 @@ pub(crate) fn load(
     let written = read::read(&mut tree, &mut report);
     let config = written
         .filter(|_| complete)
-        .map(|w| validate::config(w, &tree, &mut report));
+        .map(|w| validate::config(w, &tree, &variables, &mut report));
     report.into_result(config)
 }

@@ -41,9 +41,10 @@ pub(super) fn resolve(tree: &mut Tree, variables: &BTreeMap<String, String>, rep
                 report.add(tree, &path, problem, remedy);
                 "unknown".to_owned()
             });
-        // What is read again when it changes stays a reference, once it could be read.
-        if !(reference.is_file() && path.is_reread()) {
-            tree.replace_text(&path, value);
+        match reference {
+            // It is read again whenever it changes; now it could be read once.
+            Reference::File(file) if path.is_reread() => tree.replace_file(&path, file),
+            _ => tree.replace_text(&path, value),
         }
         report.hide(path);
     }
@@ -83,10 +84,6 @@ fn reference(dict: &Dict) -> Option<Reference> {
 }
 
 impl Reference {
-    fn is_file(&self) -> bool {
-        matches!(self, Self::File(_))
-    }
-
     /// The value, or the problem and its remedy.
     fn value(
         &self,

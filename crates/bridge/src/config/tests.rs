@@ -8,6 +8,7 @@ mod checks;
 mod errors;
 mod layers;
 mod properties;
+mod queue;
 mod secrets;
 mod shipped;
 mod sinks;

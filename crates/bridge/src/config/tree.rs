@@ -131,6 +131,15 @@ impl Tree {
         self.put(path, Value::String(tag, text));
     }
 
+    /// Puts a reference to a file, and nothing else, in the place of another value, with the same
+    /// origin.
+    pub(super) fn replace_file(&mut self, path: &KeyPath, file: String) {
+        let tag = self.get(path).map_or(Tag::Default, Value::tag);
+        let file = Value::String(tag, file);
+        let reference = Dict::from([("file".to_owned(), file)]);
+        self.put(path, Value::Dict(tag, reference));
+    }
+
     /// Puts a value in the place of a key of a map or of an element of a list.
     pub(super) fn put(&mut self, path: &KeyPath, value: Value) {
         let Some((parent, last)) = path.parent() else {

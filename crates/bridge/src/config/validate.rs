@@ -14,6 +14,7 @@ use super::tree::{KeyPath, Tree};
 use super::written::{DeadLetterEntry, Written};
 use super::{Config, DeadLetter, Sink, Source};
 
+mod credentials;
 mod directories;
 mod kinds;
 mod listeners;
@@ -22,13 +23,27 @@ mod routes;
 mod sinks;
 mod sources;
 mod topics;
+mod webhook;
 
+/// Deliveries, or connections, that any machine can hold at once.
+const MOST: usize = 1_000_000;
+/// A reservation of bytes is counted in 32 bits.
+const MOST_BYTES: u64 = u32::MAX as u64;
 /// A time that no setting needs to pass; beyond it arithmetic on instants may fail.
 const LONGEST: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// Checks everything and fills in what follows from the rest.
-pub(super) fn config(written: Written, tree: &Tree, report: &mut Report) -> Config {
-    let mut check = Check { tree, report };
+pub(super) fn config(
+    written: Written,
+    tree: &Tree,
+    variables: &BTreeMap<String, String>,
+    report: &mut Report,
+) -> Config {
+    let mut check = Check {
+        tree,
+        variables,
+        report,
+    };
     let sources = sources::check(written.sources, &written.admin, &mut check);
     let sinks = sinks::check(written.sinks, &written.state_directory, &mut check);
     directories::check(&written.state_directory, &sinks, &mut check);
@@ -54,6 +69,7 @@ pub(super) fn config(written: Written, tree: &Tree, report: &mut Report) -> Conf
 /// What the checks share.
 struct Check<'a> {
     tree: &'a Tree,
+    variables: &'a BTreeMap<String, String>,
     report: &'a mut Report,
 }
 
@@ -180,39 +196,37 @@ fn dead_letter(
     }
 }
 
-/// A callback that came just before the grace ended has its whole patience, and 5 s are left for
-/// what comes after it.
+/// A callback that came just before the grace ended has its whole patience, a queue source stops
+/// pulling at once, and 5 s are left for what comes after both.
 fn drain(drain: &super::Drain, sources: &BTreeMap<String, Source>, check: &mut Check<'_>) {
     let path = KeyPath::of(["drain"]);
-    check.not_longer_than_a_day(&path.join("grace"), drain.grace);
-    check.not_longer_than_a_day(&path.join("timeout"), drain.timeout);
-    for (name, source) in sources {
-        let (kind, key, before) = match source {
-            Source::Webhook(_) => ("webhook", "patience", drain.grace),
-            // It stops pulling at once; what is left of its lease is its patience.
-            Source::Queue(_) => ("queue", "lease", Duration::ZERO),
-        };
-        let of = KeyPath::of(["sources", name, kind, key]);
-        if !check.report.trusts(&of) || !check.report.trusts(&path.join("grace")) {
-            continue;
-        }
+    let (grace, timeout) = (path.join("grace"), path.join("timeout"));
+    check.not_longer_than_a_day(&grace, drain.grace);
+    check.not_longer_than_a_day(&timeout, drain.timeout);
+    let time = humantime::format_duration;
+    let needs = |(name, source): (&String, &Source)| {
         let patience = source.patience();
-        let least = before
-            .saturating_add(patience)
-            .saturating_add(Duration::from_secs(5));
-        let grace = match before {
-            Duration::ZERO => String::new(),
-            grace => format!("drain.grace ({}), ", humantime::format_duration(grace)),
+        let of = |kind: &str| KeyPath::of(["sources", name, kind]);
+        let (of, keys, before): (_, &[&str], _) = match source {
+            Source::Webhook(_) => (of("webhook"), &["patience"], drain.grace),
+            Source::Queue(_) => (of("queue"), &["lease", "lease_margin"], Duration::ZERO),
         };
-        let problem = format!(
-            "{} is too short for {grace}{of} ({}) and 5s",
-            humantime::format_duration(drain.timeout),
-            humantime::format_duration(patience)
-        );
-        let remedy = format!("write at least {}", humantime::format_duration(least));
-        let path = path.join("timeout");
-        if drain.timeout < least && check.report.trusts(&path) {
-            check.that(false, &path, problem, remedy);
-        }
-    }
+        let mut relied_on = keys.iter().map(|key| of.join(*key)).chain([grace.clone()]);
+        let known = relied_on.all(|path| check.report.trusts(&path));
+        let what = match source {
+            Source::Webhook(_) => {
+                let grace = time(drain.grace);
+                format!("drain.grace ({grace}), {of}.patience ({})", time(patience))
+            }
+            Source::Queue(_) => format!("{of}.lease less lease_margin ({})", time(patience)),
+        };
+        known.then(|| (before.saturating_add(patience), what))
+    };
+    let Some((longest, what)) = sources.iter().filter_map(needs).max() else {
+        return;
+    };
+    let least = longest.saturating_add(Duration::from_secs(5));
+    let problem = format!("{} is too short for {what} and 5s", time(drain.timeout));
+    let remedy = format!("write at least {}", time(least));
+    check.that(drain.timeout >= least, &timeout, problem, remedy);
 }

@@ -74,7 +74,7 @@ fn missing_keys() {
     );
     one(
         "sources: ~",
-        "base.yaml, prod.yaml: sources: there is no source; write at least `sources: {callback: {webhook: {listen: 0.0.0.0:8080, sub_app_id: …}}}`",
+        "base.yaml, prod.yaml: sources: there is no source; write at least `sources: {callback: {webhook: {listen: 0.0.0.0:8080, sub_app_id: …}}}` or `sources: {reliable: {queue: {sub_app_id: …}}}`",
     );
 }
 

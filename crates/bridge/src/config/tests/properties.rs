@@ -29,7 +29,8 @@ fn key() -> impl Strategy<Value = String> {
     let words = "admin listen state_directory drain grace timeout log format level event_types sources callback webhook \
 path sub_app_id sign_keys answer_within patience max_bytes max_body_bytes sinks events kafka brokers topic mode options \
 rabbitmq url exchange routing_key nats servers subject user token file directory env routes match event_type outcome \
-source to shadow dead_letter sink";
+source to shadow dead_letter sink queue credentials secret_id secret_key token profile name cvm_role role tke_oidc \
+endpoint region pullers lease lease_margin calls_per_second";
     prop::sample::select(
         words
             .split_whitespace()

@@ -1,14 +1,13 @@
-//! Queue sources: the cloud's lease, the permits of a pull, and who asks.
+//! Queue sources: the cloud's lease, the permits of a pull, and which queue it is.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use vodbridge_sources::cloud::{CredentialsConfig, is_endpoint};
+use vodbridge_sources::cloud::is_endpoint;
 use vodbridge_sources::queue::QueueConfig;
 use vodbridge_vod::api::MAX_EVENTS;
 
-use super::Check;
-use super::sources::{MOST, MOST_BYTES};
+use super::{Check, MOST, MOST_BYTES, credentials};
 use crate::config::Source;
 use crate::config::tree::KeyPath;
 
@@ -18,91 +17,81 @@ const LEAST_MARGIN: Duration = Duration::from_secs(3);
 const LEAST_PATIENCE: Duration = Duration::from_secs(6);
 /// An answer has at least so much room.
 const LEAST_BYTES: u64 = 1 << 20;
+/// The vendor's hosts, those of its regions and of its international site among them.
+const VENDOR: &str = "tencentcloudapi.com";
+/// What the vendor gives: <https://cloud.tencent.com/document/api/266/33433>.
+const VENDOR_LEASE: Duration = Duration::from_secs(30);
 
 pub(super) fn check(config: &QueueConfig, path: &KeyPath, check: &mut Check<'_>) {
+    let application = path.join("sub_app_id");
+    let remedy = "write the application's id, as the console shows it";
+    check.that(
+        config.sub_app_id > 0,
+        &application,
+        "is no application",
+        remedy,
+    );
     let endpoint = path.join("endpoint");
     let remedy = "write https://HOST, without a path; http://HOST:PORT is for a simulator";
     let good = is_endpoint(&config.endpoint);
     check.that(good, &endpoint, "is no endpoint of the cloud's API", remedy);
-    times(config, path, check);
-    check.within(&path.join("pullers"), config.pullers, 1..=1000);
-    check.within(
-        &path.join("calls_per_second"),
-        config.calls_per_second,
-        1..=100_000,
-    );
-    check.within(
-        &path.join("max_bytes"),
-        config.max_bytes,
-        LEAST_BYTES..=MOST_BYTES,
-    );
-    let most = path.join("max_in_flight");
-    check.within(&most, config.max_in_flight, 1..=MOST);
-    let least = MAX_EVENTS.saturating_mul(config.pullers);
-    let follows = !check.report.trusts(&path.join("pullers")) || !check.report.trusts(&most);
-    let problem = format!(
-        "{} is not enough for {} pullers: each takes {MAX_EVENTS} permits before it pulls",
-        config.max_in_flight, config.pullers
-    );
-    let remedy = format!("write at least {least}, or fewer pullers");
+    let plain = |name: &String| {
+        !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
+    };
     check.that(
-        config.max_in_flight >= least || follows,
-        &most,
-        problem,
-        remedy,
+        config.region.as_ref().is_none_or(plain),
+        &path.join("region"),
+        "is no region",
+        "write one such as ap-guangzhou, or nothing: the calls do not need it",
     );
-    credentials(&config.credentials, &path.join("credentials"), check);
+    times(config, path, check);
+    amounts(config, path, check);
+    credentials::check(&config.credentials, &path.join("credentials"), check);
 }
 
 fn times(config: &QueueConfig, path: &KeyPath, check: &mut Check<'_>) {
     let (lease, margin) = (path.join("lease"), path.join("lease_margin"));
     check.not_longer_than_a_day(&lease, config.lease);
-    check.not_longer_than_a_day(&path.join("backlog_interval"), config.backlog_interval);
+    let vendors = !is_vendors(&config.endpoint) || config.lease <= VENDOR_LEASE;
+    let problem = "is longer than the cloud's";
+    let remedy = "write at most 30s: then an event that is not confirmed comes again";
+    check.that(vendors, &lease, problem, remedy);
     let long = config.lease_margin >= LEAST_MARGIN;
     let remedy = "write at least 3s: a confirm may take 2s";
     check.that(long, &margin, "is too short", remedy);
     let follows = !check.report.trusts(&lease) || !check.report.trusts(&margin);
     let problem = format!(
-        "leaves {} of the lease to deliver in",
-        humantime::format_duration(config.patience())
+        "leaves {} of the lease ({}) to deliver in",
+        humantime::format_duration(config.patience()),
+        humantime::format_duration(config.lease)
     );
-    let remedy = "leave at least 6s: a shorter margin, or the lease that the cloud gives, 30s";
-    check.that(
-        config.patience() >= LEAST_PATIENCE || follows,
-        &margin,
-        problem,
-        remedy,
-    );
+    let enough = config.patience() >= LEAST_PATIENCE;
+    check.that(enough || follows, &margin, problem, "leave at least 6s");
+
+    let interval = path.join("backlog_interval");
+    check.not_longer_than_a_day(&interval, config.backlog_interval);
+    let slow = config.backlog_interval.is_zero() || config.backlog_interval.as_secs() > 0;
+    let remedy = "write at least 1s: the cloud's number is minutes old; 0s: it is never asked for";
+    check.that(slow, &interval, "is too short", remedy);
 }
 
-/// One way to get credentials, and a whole one; none is the vendor's default chain.
-fn credentials(config: &CredentialsConfig, path: &KeyPath, check: &mut Check<'_>) {
-    let parts = [
-        ("secret_id", config.secret_id.is_some()),
-        ("secret_key", config.secret_key.is_some()),
-        ("token", config.token.is_some()),
-    ];
-    let given = |key: &str| parts.iter().any(|(part, given)| *part == key && *given);
-    let any = parts.iter().any(|(_, given)| *given);
-    let whole = given("secret_id") && given("secret_key");
-    let told = parts
-        .iter()
-        .any(|(key, _)| !check.report.trusts(&path.join(*key)));
-    let remedy = "write both of `secret_id` and `secret_key`";
-    check.that(whole || !any || told, path, "is not a whole key", remedy);
-    let ways = [
-        ("secret_id", any),
-        ("profile", config.profile.is_some()),
-        ("cvm_role", config.cvm_role.is_some()),
-        ("tke_oidc", config.tke_oidc.is_some()),
-    ];
-    let ways: Vec<_> = ways
-        .into_iter()
-        .filter(|(_, given)| *given)
-        .map(|(way, _)| way)
-        .collect();
-    let problem = format!("has several ways to get credentials: {}", ways.join(", "));
-    check.that(ways.len() < 2, path, problem, "keep one");
+fn amounts(config: &QueueConfig, path: &KeyPath, check: &mut Check<'_>) {
+    let (pullers, most) = (path.join("pullers"), path.join("max_in_flight"));
+    check.within(&pullers, config.pullers, 1..=1000);
+    let calls = path.join("calls_per_second");
+    check.within(&calls, config.calls_per_second, 1..=100_000);
+    let bytes = path.join("max_bytes");
+    check.within(&bytes, config.max_bytes, LEAST_BYTES..=MOST_BYTES);
+    check.within(&most, config.max_in_flight, 1..=MOST);
+    let least = MAX_EVENTS.saturating_mul(config.pullers);
+    let follows = !check.report.trusts(&pullers) || !check.report.trusts(&most);
+    let enough = config.max_in_flight >= least;
+    let problem = format!(
+        "{} is not enough for {} pullers: each takes {MAX_EVENTS} permits before it pulls",
+        config.max_in_flight, config.pullers
+    );
+    let remedy = format!("write at least {least}, or fewer pullers");
+    check.that(enough || follows, &most, problem, remedy);
 }
 
 /// Two sources that pull the same queue would take each other's events.
@@ -114,11 +103,20 @@ pub(super) fn alone(sources: &BTreeMap<String, Source>, check: &mut Check<'_>) {
         };
         let path = KeyPath::of(["sources", name, "queue", "sub_app_id"]);
         for (other, of) in &before {
-            let same = of.sub_app_id == config.sub_app_id && of.endpoint == config.endpoint;
-            let problem = format!("is pulled by sources.{other}.queue too");
+            let vendors = is_vendors(&of.endpoint) && is_vendors(&config.endpoint);
+            let there = vendors || of.endpoint == config.endpoint;
+            let same = there && of.sub_app_id == config.sub_app_id;
+            let other = KeyPath::of(["sources", other, "queue", "sub_app_id"]);
+            let problem = format!("is pulled by {other} ({}) too", check.tree.origin(&other));
             let remedy = "keep one of them; `pullers` says how many pulls are open at once";
             check.that(!same || !check.report.trusts(&path), &path, problem, remedy);
         }
         before.push((name, config));
     }
+}
+
+fn is_vendors(endpoint: &str) -> bool {
+    let host = endpoint.trim_end_matches('/');
+    host.strip_suffix(VENDOR)
+        .is_some_and(|before| before.ends_with(['.', '/']))
 }
