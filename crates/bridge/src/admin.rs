@@ -40,17 +40,25 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) struct Status {
     /// A balancer may send callbacks here.
     ready: AtomicBool,
+    /// Whether callbacks come here at all.
+    takes_callbacks: bool,
     started: SystemTime,
     sinks: Vec<Arc<dyn Sink>>,
     stores: Vec<Arc<dyn Sink>>,
     sources: BTreeMap<String, Arc<HealthCell>>,
     registry: Registry,
-    up: Family<SinkLabel, Gauge>,
+    sink_up: Family<SinkLabel, Gauge>,
+    source_up: Family<SourceLabel, Gauge>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct SinkLabel {
     sink: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct SourceLabel {
+    source: String,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -85,20 +93,23 @@ struct Part {
 }
 
 impl Status {
-    /// The status of a bridge with these parts.
+    /// The status of a bridge with these parts. `takes_callbacks`: it has a webhook source.
     pub(crate) fn new(
         metrics: &Metrics,
         queue_metrics: &QueueMetrics,
         sinks: Vec<Arc<dyn Sink>>,
         stores: Vec<Arc<dyn Sink>>,
         sources: BTreeMap<String, Arc<HealthCell>>,
+        takes_callbacks: bool,
     ) -> Self {
         let mut registry = Registry::default();
         metrics.register(&mut registry);
         queue_metrics.register(&mut registry);
-        let (up, build) = (Family::default(), Family::<BuildLabels, Gauge>::default());
+        let (sink_up, source_up) = (Family::default(), Family::default());
+        let build = Family::<BuildLabels, Gauge>::default();
         let own = registry.sub_registry_with_prefix("vodbridge");
-        own.register("sink_up", "1 while the sink works", up.clone());
+        own.register("sink_up", "1 while the sink works", sink_up.clone());
+        own.register("source_up", "1 while the source works", source_up.clone());
         own.register("build_info", "What is running", build.clone());
         let (version, commit, librdkafka) =
             (version::VERSION, version::COMMIT, version::librdkafka());
@@ -111,12 +122,14 @@ impl Status {
             .set(1);
         Self {
             ready: AtomicBool::new(false),
+            takes_callbacks,
             started: SystemTime::now(),
             sinks,
             stores,
             sources,
             registry,
-            up,
+            sink_up,
+            source_up,
         }
     }
 
@@ -124,6 +137,12 @@ impl Status {
     /// never false for a broker's sake, since a refused callback is a lost one.
     pub(crate) fn set_ready(&self, ready: bool) {
         self.ready.store(ready, Relaxed);
+    }
+
+    /// Where no callback can come, no balancer asks, so the sinks count too.
+    fn is_ready(&self) -> bool {
+        let ready = self.ready.load(Relaxed);
+        ready && (self.takes_callbacks || self.sinks.iter().all(|sink| works(&sink.health())))
     }
 
     fn report(&self) -> Report {
@@ -143,7 +162,7 @@ impl Status {
             .max_by_key(severity);
         Report {
             status: worst.unwrap_or(State::Up).as_str(),
-            ready: self.ready.load(Relaxed),
+            ready: self.is_ready(),
             version: version::VERSION,
             started: time(self.started),
             sources: sources.collect(),
@@ -154,12 +173,16 @@ impl Status {
 
     fn metrics(&self) -> String {
         for sink in &self.sinks {
-            let up = matches!(sink.health().state, State::Up | State::Degraded);
-            self.up
-                .get_or_create(&SinkLabel {
-                    sink: sink.name().to_owned(),
-                })
-                .set(up.into());
+            let sink_up = self.sink_up.get_or_create(&SinkLabel {
+                sink: sink.name().to_owned(),
+            });
+            sink_up.set(works(&sink.health()).into());
+        }
+        for (source, health) in &self.sources {
+            let source_up = self.source_up.get_or_create(&SourceLabel {
+                source: source.clone(),
+            });
+            source_up.set(works(&health.get()).into());
         }
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("writing into a text cannot fail");
@@ -175,10 +198,13 @@ impl Status {
         }
         match request.uri().path() {
             "/livez" => text(StatusCode::OK, "alive\n"),
-            "/readyz" if self.ready.load(Relaxed) => text(StatusCode::OK, "ready\n"),
+            "/readyz" if self.is_ready() => text(StatusCode::OK, "ready\n"),
             "/readyz" => text(
                 StatusCode::SERVICE_UNAVAILABLE,
-                "not ready: starting, or draining\n",
+                match self.ready.load(Relaxed) {
+                    true => "not ready: a sink does not work\n",
+                    false => "not ready: starting, or draining\n",
+                },
             ),
             "/healthz" => {
                 let report = serde_json::to_string_pretty(&self.report());
@@ -192,6 +218,10 @@ impl Status {
             _ => text(StatusCode::NOT_FOUND, "/livez /readyz /healthz /metrics\n"),
         }
     }
+}
+
+fn works(health: &Health) -> bool {
+    matches!(health.state, State::Up | State::Degraded)
 }
 
 /// Down weighs most, starting more than what works.

@@ -55,6 +55,7 @@ async fn bridge(config: Config) -> Result<ExitCode> {
         ports.clone(),
         vec![state.clone()],
         health,
+        config.webhooks().next().is_some(),
     ));
     tokio::spawn(admin::serve(admin, status.clone()));
     for sink in sinks.into_values() {
