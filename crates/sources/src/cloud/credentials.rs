@@ -53,6 +53,14 @@ impl CredentialsError {
         }
     }
 
+    /// The key holds what no header takes.
+    pub(super) fn unsendable() -> Self {
+        Self::new(
+            "id, key or token holds a line end or another control character",
+            "write them without",
+        )
+    }
+
     fn because(self, source: impl Into<BoxError>) -> Self {
         Self {
             source: Some(source.into()),
@@ -83,6 +91,24 @@ impl Issued {
             refresh: Some(REREAD),
             expires: None,
         }
+    }
+
+    /// A key with so much life left, of which `ahead` is kept for getting the next. One that ends
+    /// soon is not asked for with every call: whoever issues it may not have the next one yet.
+    fn passing(key: Key, left: Duration, ahead: Duration) -> Result<Self, CredentialsError> {
+        if left.is_zero() {
+            let remedy = "set this machine's clock, for instance by NTP";
+            return Err(CredentialsError::new(
+                "the key that was issued has expired",
+                remedy,
+            ));
+        }
+        let refresh = left.saturating_sub(ahead).max(RETRY.min(left / 2));
+        Ok(Self {
+            key,
+            refresh: Some(refresh),
+            expires: Some(left),
+        })
     }
 }
 
@@ -126,6 +152,9 @@ impl Credentials {
             Kind::Role(Role::new(role, Http::new()))
         } else if let Some(oidc) = &config.tke_oidc {
             Kind::Oidc(Oidc::new(oidc, &variable, Http::new())?)
+        } else if config.secret_id.is_some() || config.secret_key.is_some() {
+            let what = "secret_id or secret_key is missing";
+            return Err(CredentialsError::new(what, "write both"));
         } else {
             default_chain(&variable)?
         };

@@ -17,6 +17,9 @@ use vodbridge_core::BoxError;
 /// Idle connections go before what is between here and the cloud forgets them.
 const IDLE: Duration = Duration::from_secs(30);
 
+/// For all addresses of a host together: one that is dead leaves time for the next.
+const CONNECT: Duration = Duration::from_secs(3);
+
 /// A pooled client; clones share the pool.
 #[derive(Debug, Clone)]
 pub(crate) struct Http(Client<HttpsConnector<HttpConnector>, Full<Bytes>>);
@@ -49,6 +52,7 @@ impl Http {
             .with_no_client_auth();
         let mut tcp = HttpConnector::new();
         tcp.set_nodelay(true);
+        tcp.set_connect_timeout(Some(CONNECT));
         tcp.enforce_http(false);
         let connector = HttpsConnectorBuilder::new()
             .with_tls_config(tls)

@@ -11,8 +11,8 @@ use vodbridge_vod::api::Action;
 const RECOVERY: Duration = Duration::from_secs(10);
 /// Throttled answers to calls that were under way together count once.
 const TOGETHER: Duration = Duration::from_secs(1);
-/// Calls that may be made at once after a pause.
-const BURST: Duration = Duration::from_millis(100);
+/// Calls that came too late by so much are made up for, at once.
+const BURST: Duration = Duration::from_millis(20);
 /// A throttled account's pulls wait for so long, so that its confirms go first.
 const CONFIRMS_FIRST: Duration = Duration::from_secs(1);
 
@@ -23,6 +23,10 @@ pub struct Limiter {
     /// Calls a second of PullEvents and of ConfirmEvents.
     rate: f64,
 }
+
+/// The account's calls are taken up for as long as the caller would wait.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NoRoom;
 
 #[derive(Debug)]
 struct Lane {
@@ -44,8 +48,9 @@ impl Limiter {
         }
     }
 
-    /// Resolves when a call may be made.
-    pub(super) async fn acquire(&self, action: Action) {
+    /// Resolves when a call may be made. One that could not go by `latest` is refused at once and
+    /// takes no place: whoever gives up early would only keep others from going.
+    pub(super) async fn acquire(&self, action: Action, latest: Instant) -> Result<(), NoRoom> {
         let at = {
             let mut lanes = self.lanes();
             let lane = self.lane(&mut lanes, action);
@@ -53,10 +58,14 @@ impl Limiter {
             let now = Instant::now();
             let earliest = now.checked_sub(BURST).unwrap_or(now);
             let at = lane.next.max(earliest);
+            if at > latest {
+                return Err(NoRoom);
+            }
             lane.next = at + Duration::from_secs_f64(1.0 / lane.rate);
             at
         };
         sleep_until(at).await;
+        Ok(())
     }
 
     /// The cloud refused a call because there were too many.
@@ -116,10 +125,7 @@ mod tests {
     async fn calls(limiter: &Limiter, action: Action, within: Duration) -> u32 {
         let end = Instant::now() + within;
         let mut calls = 0;
-        while tokio::time::timeout_at(end, limiter.acquire(action))
-            .await
-            .is_ok()
-        {
+        while limiter.acquire(action, end).await.is_ok() {
             calls += 1;
         }
         calls
@@ -142,7 +148,8 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_throttled_account_slows_down_confirms_first_and_recovers() {
         let limiter = Limiter::new(100);
-        limiter.acquire(Action::ConfirmEvents).await;
+        let first = limiter.acquire(Action::ConfirmEvents, Instant::now()).await;
+        assert_eq!(first, Ok(()));
         (0..5).for_each(|_| limiter.throttled(Action::ConfirmEvents));
         let while_first = CONFIRMS_FIRST - Duration::from_millis(1);
         let (pulls, confirms) = tokio::join!(
@@ -154,5 +161,16 @@ mod tests {
         tokio::time::advance(RECOVERY).await;
         let pulls = calls(&limiter, Action::PullEvents, Duration::from_secs(1)).await;
         assert!((99..=111).contains(&pulls), "{pulls}");
+    }
+    #[tokio::test(start_paused = true)]
+    async fn who_cannot_wait_takes_no_place() {
+        let limiter = Limiter::new(1);
+        let soon = |seconds| Instant::now() + Duration::from_secs(seconds);
+        assert_eq!(limiter.acquire(Action::PullEvents, soon(0)).await, Ok(()));
+        for _ in 0..100 {
+            let refused = limiter.acquire(Action::PullEvents, soon(0)).await;
+            assert_eq!(refused, Err(NoRoom));
+        }
+        assert_eq!(limiter.acquire(Action::PullEvents, soon(1)).await, Ok(()));
     }
 }

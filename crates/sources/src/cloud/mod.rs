@@ -4,6 +4,8 @@ mod client;
 mod config;
 mod credentials;
 mod error;
+#[cfg(test)]
+mod fake;
 mod http;
 mod limiter;
 mod secret_source;

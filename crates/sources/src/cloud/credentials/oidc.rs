@@ -127,16 +127,13 @@ impl Oidc {
         }
         let Answer { response } = serde_json::from_slice(&body)
             .map_err(|_| CredentialsError::new("the token service gives no key", REMEDY))?;
+        let key = Key {
+            id: response.credentials.tmp_secret_id,
+            key: Secret::new(response.credentials.tmp_secret_key),
+            token: Some(Secret::new(response.credentials.token)),
+        };
         let left = until(response.expired_time);
-        Ok(Issued {
-            key: Key {
-                id: response.credentials.tmp_secret_id,
-                key: Secret::new(response.credentials.tmp_secret_key),
-                token: Some(Secret::new(response.credentials.token)),
-            },
-            refresh: Some(left - left / 10),
-            expires: Some(left),
-        })
+        Issued::passing(key, left, left / 10)
     }
 }
 

@@ -17,6 +17,8 @@ const METADATA: &str = "http://metadata.tencentyun.com";
 const PATH: &str = "/latest/meta-data/cam/security-credentials/";
 /// The next key is asked for when so much of the old one's life is left.
 const AHEAD: Duration = Duration::from_secs(300);
+/// No temporary key lives as long.
+const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 pub(super) const CALL: Duration = Duration::from_secs(5);
 pub(super) const LARGEST: usize = 64 << 10;
 const REMEDY: &str = "give this machine a CAM role, or name other credentials: \
@@ -75,16 +77,12 @@ impl Role {
             let what = format!("the metadata service gives no key: {}", answer.code);
             return Err(CredentialsError::new(what, REMEDY));
         }
-        let left = until(answer.expired_time);
-        Ok(Issued {
-            key: Key {
-                id: answer.tmp_secret_id,
-                key: Secret::new(answer.tmp_secret_key),
-                token: Some(Secret::new(answer.token)),
-            },
-            refresh: Some(left.saturating_sub(AHEAD)),
-            expires: Some(left),
-        })
+        let key = Key {
+            id: answer.tmp_secret_id,
+            key: Secret::new(answer.tmp_secret_key),
+            token: Some(Secret::new(answer.token)),
+        };
+        Issued::passing(key, until(answer.expired_time), AHEAD)
     }
 
     async fn get(&self, role: &str) -> Result<Bytes, CredentialsError> {
@@ -104,8 +102,9 @@ impl Role {
     }
 }
 
-/// How long until a time in UNIX seconds.
+/// How long until a time in UNIX seconds; a year at most.
 pub(super) fn until(unix_seconds: u64) -> Duration {
-    let end = UNIX_EPOCH + Duration::from_secs(unix_seconds);
-    end.duration_since(SystemTime::now()).unwrap_or_default()
+    let now = SystemTime::now().duration_since(UNIX_EPOCH);
+    let left = Duration::from_secs(unix_seconds).saturating_sub(now.unwrap_or_default());
+    left.min(LONGEST)
 }

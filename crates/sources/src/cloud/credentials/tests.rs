@@ -1,54 +1,13 @@
-use std::collections::VecDeque;
-use std::sync::Mutex;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
-use http_body_util::{BodyExt, Full, Limited};
-use hyper::body::Incoming;
-use hyper::{Request, Response};
-use hyper_util::rt::TokioIo;
-use tokio::net::TcpListener;
+use tokio::time::{advance, pause, resume};
 
 use super::*;
+use crate::cloud::fake::{Answer, Fake};
 use crate::cloud::{CvmRoleConfig, ProfileConfig, SecretSource, TkeOidcConfig};
 
 fn none(_: &str) -> Option<String> {
     None
-}
-
-/// Answers request after request with these bodies, and keeps what was asked.
-async fn serve(answers: Vec<String>) -> (String, Arc<Mutex<Vec<String>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = format!("http://{}", listener.local_addr().unwrap());
-    let asked = Arc::new(Mutex::new(Vec::new()));
-    let answers = Arc::new(Mutex::new(VecDeque::from(answers)));
-    let log = asked.clone();
-    tokio::spawn(async move {
-        loop {
-            let (stream, _) = listener.accept().await.unwrap();
-            let (log, answers) = (log.clone(), answers.clone());
-            let service = hyper::service::service_fn(move |request: Request<Incoming>| {
-                let (log, answers) = (log.clone(), answers.clone());
-                async move {
-                    let line = format!("{} {:?}", request.uri(), request.headers());
-                    let mut body = Limited::new(request.into_body(), 1 << 16);
-                    let mut text = Vec::new();
-                    while let Some(frame) = body.frame().await {
-                        text.extend_from_slice(&frame.unwrap().into_data().unwrap_or_default());
-                    }
-                    let body = String::from_utf8_lossy(&text).into_owned();
-                    log.lock().unwrap().push(line + &body);
-                    let answer = answers.lock().unwrap().pop_front().unwrap();
-                    Ok::<_, std::convert::Infallible>(Response::new(Full::new(Bytes::from(answer))))
-                }
-            });
-            tokio::spawn(
-                hyper::server::conn::http1::Builder::new()
-                    .serve_connection(TokioIo::new(stream), service),
-            );
-        }
-    });
-    (address, asked)
 }
 
 fn in_seconds(n: u64) -> u64 {
@@ -118,32 +77,140 @@ async fn a_profile_has_sections() {
     );
 }
 
-#[tokio::test]
-async fn a_role_is_refreshed_ahead_of_its_end_while_it_serves() {
-    let answers = vec![
-        "vod-reader".to_owned(),
-        role_answer("first", 200),
-        "vod-reader".to_owned(),
-        role_answer("second", 7200),
-    ];
-    let (endpoint, asked) = serve(answers).await;
-    let config = CredentialsConfig {
+/// Makes time pass at once, without the clock of the connections.
+async fn pass(seconds: u64) {
+    pause();
+    advance(Duration::from_secs(seconds)).await;
+    resume();
+}
+
+async fn until_it_is(credentials: &Arc<Credentials>, expected: &str) {
+    while id(credentials).await != expected {
+        tokio::task::yield_now().await;
+    }
+}
+
+fn role(endpoint: &str, role: Option<&str>) -> CredentialsConfig {
+    CredentialsConfig {
         cvm_role: Some(CvmRoleConfig {
-            role: None,
-            endpoint: Some(endpoint),
+            role: role.map(str::to_owned),
+            endpoint: Some(endpoint.to_owned()),
         }),
+        ..CredentialsConfig::default()
+    }
+}
+
+#[tokio::test]
+async fn a_file_that_changed_is_noticed_and_one_that_is_gone_serves_on() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("id");
+    std::fs::write(&file, "first").unwrap();
+    let config = CredentialsConfig {
+        secret_id: Some(SecretSource::File { file: file.clone() }),
+        secret_key: Some(SecretSource::Value(Secret::new("hunter2"))),
         ..CredentialsConfig::default()
     };
     let credentials = Credentials::new(&config, none).unwrap();
-    // With less than 300 s left it serves on, and the next is fetched meanwhile.
     assert_eq!(id(&credentials).await, "first");
-    assert_eq!(id(&credentials).await, "first");
-    while id(&credentials).await != "second" {
+    std::fs::write(&file, "second").unwrap();
+    pass(2).await;
+    until_it_is(&credentials, "second").await;
+    std::fs::remove_file(&file).unwrap();
+    for _ in 0..3 {
+        pass(20).await;
+        assert_eq!(id(&credentials).await, "second");
         tokio::task::yield_now().await;
     }
-    let asked = asked.lock().unwrap();
-    assert_eq!(asked.len(), 4);
-    assert!(asked[1].starts_with("/latest/meta-data/cam/security-credentials/vod-reader"));
+    std::fs::write(&file, "third").unwrap();
+    pass(20).await;
+    until_it_is(&credentials, "third").await;
+}
+
+#[tokio::test]
+async fn a_role_is_refreshed_ahead_of_its_end_while_the_old_key_serves() {
+    let answers = [
+        "vod-reader".to_owned(),
+        role_answer("first", 7200),
+        "vod-reader".to_owned(),
+        r#"{"Code":"Busy"}"#.to_owned(),
+        "vod-reader".to_owned(),
+        role_answer("second", 7200),
+    ];
+    let fake = Fake::serve(answers.map(Answer::new).into()).await;
+    let credentials = Credentials::new(&role(&fake.endpoint, None), none).unwrap();
+    assert_eq!(id(&credentials).await, "first");
+    pass(6890).await;
+    assert_eq!(id(&credentials).await, "first");
+    assert_eq!(fake.asked().len(), 2);
+    // 300 s are left. The first try fails, which hurts nobody, and the next comes later.
+    pass(11).await;
+    assert_eq!(id(&credentials).await, "first");
+    let mut asked = 0;
+    while asked < 2 {
+        tokio::task::yield_now().await;
+        asked += fake.asked().len();
+    }
+    while credentials.refreshing.try_lock().is_err() {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(id(&credentials).await, "first");
+    assert_eq!(fake.asked().len(), 0);
+    pass(11).await;
+    until_it_is(&credentials, "second").await;
+    let asked = fake.asked();
+    let paths: Vec<_> = asked.iter().map(|asked| &*asked.path).collect();
+    let list = "/latest/meta-data/cam/security-credentials/";
+    assert_eq!(paths, [list, &format!("{list}vod-reader")]);
+}
+
+#[tokio::test]
+async fn many_callers_ask_once_and_again_only_after_the_end() {
+    let answers = [role_answer("first", 7200), role_answer("second", 7200)];
+    let fake = Fake::serve(answers.map(Answer::new).into()).await;
+    let credentials = Credentials::new(&role(&fake.endpoint, Some("r")), none).unwrap();
+    let callers = (0..32).map(|_| id(&credentials));
+    let ids = futures_util::future::join_all(callers).await;
+    assert!(ids.iter().all(|id| id == "first"));
+    pass(7201).await;
+    let callers = (0..32).map(|_| id(&credentials));
+    let ids = futures_util::future::join_all(callers).await;
+    assert!(ids.iter().all(|id| id == "second"));
+    assert_eq!(fake.asked().len(), 2);
+}
+
+#[tokio::test]
+async fn a_key_that_ends_soon_is_not_asked_for_with_every_call() {
+    let answers = [role_answer("first", 200), role_answer("second", 200)];
+    let fake = Fake::serve(answers.map(Answer::new).into()).await;
+    let credentials = Credentials::new(&role(&fake.endpoint, Some("r")), none).unwrap();
+    for _ in 0..100 {
+        assert_eq!(id(&credentials).await, "first");
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(fake.asked().len(), 1);
+    pass(11).await;
+    until_it_is(&credentials, "second").await;
+}
+
+#[tokio::test]
+async fn what_a_metadata_service_cannot_give_is_said() {
+    let expired = r#"{"Code":"Success","TmpSecretId":"i","TmpSecretKey":"hunter2","Token":"t","ExpiredTime":1}"#;
+    for (status, body, says) in [
+        (404, "", "status 404"),
+        (200, "<html>", "no JSON"),
+        (200, r#"{"Code":"NoRole"}"#, "NoRole"),
+        (200, expired, "expired"),
+    ] {
+        let answer = Answer {
+            status: status.try_into().unwrap(),
+            ..Answer::new(body)
+        };
+        let fake = Fake::serve(vec![answer]).await;
+        let credentials = Credentials::new(&role(&fake.endpoint, Some("r")), none).unwrap();
+        let error = credentials.current().await.unwrap_err();
+        assert!(error.to_string().contains(says), "{error}");
+        assert!(!format!("{error:?}").contains("hunter2") && !error.remedy().is_empty());
+    }
 }
 
 #[tokio::test]
@@ -153,14 +220,17 @@ async fn tke_trades_the_token_of_the_file() {
     std::fs::write(&file, "jwt-1\n").unwrap();
     let refused =
         r#"{"Response":{"Error":{"Code":"FailedOperation","Message":"no"},"RequestId":"r"}}"#;
-    let expires = in_seconds(7200);
-    let given = format!(
-        r#"{{"Response":{{"Credentials":{{"TmpSecretId":"T","TmpSecretKey":"k","Token":"t"}},"ExpiredTime":{expires},"RequestId":"r"}}}}"#
-    );
-    let (endpoint, asked) = serve(vec![refused.to_owned(), given]).await;
+    let given = |id: &str| {
+        let expires = in_seconds(7200);
+        format!(
+            r#"{{"Response":{{"Credentials":{{"TmpSecretId":"{id}","TmpSecretKey":"k","Token":"t"}},"ExpiredTime":{expires},"RequestId":"r"}}}}"#
+        )
+    };
+    let answers = [refused.to_owned(), given("first"), given("second")];
+    let fake = Fake::serve(answers.map(Answer::new).into()).await;
     let config = CredentialsConfig {
         tke_oidc: Some(TkeOidcConfig {
-            endpoint: Some(endpoint),
+            endpoint: Some(fake.endpoint.clone()),
             web_identity_token_file: Some(file.clone()),
             ..TkeOidcConfig::default()
         }),
@@ -172,10 +242,39 @@ async fn tke_trades_the_token_of_the_file() {
     let credentials = Credentials::new(&config, variables).unwrap();
     assert!(credentials.current().await.is_err());
     std::fs::write(&file, "jwt-2\n").unwrap();
-    assert_eq!(id(&credentials).await, "T");
-    let asked = asked.lock().unwrap();
-    assert!(asked[0].contains("jwt-1") && asked[1].contains("jwt-2"));
-    assert!(asked[1].contains("SKIP") && asked[1].contains("<TKE_ROLE_ARN>"));
+    let key = credentials.current().await.unwrap();
+    assert_eq!(
+        (&*key.id, key.token.as_ref().unwrap().expose()),
+        ("first", "t")
+    );
+    // A tenth of its life is left.
+    std::fs::write(&file, "jwt-3\n").unwrap();
+    pass(6481).await;
+    until_it_is(&credentials, "second").await;
+    let asked = fake.asked();
+    for (asked, token) in asked.iter().zip(["jwt-1", "jwt-2", "jwt-3"]) {
+        assert_eq!(asked.header("authorization"), Some("SKIP"));
+        assert_eq!(
+            asked.header("x-tc-action"),
+            Some("AssumeRoleWithWebIdentity")
+        );
+        assert_eq!(asked.header("x-tc-version"), Some("2018-08-13"));
+        assert_eq!(asked.header("x-tc-region"), Some("<TKE_REGION>"));
+        let body: serde_json::Value = serde_json::from_str(&asked.body).unwrap();
+        assert_eq!(body["WebIdentityToken"], token);
+        assert_eq!(body["RoleArn"], "<TKE_ROLE_ARN>");
+        assert_eq!(body["ProviderId"], "<TKE_PROVIDER_ID>");
+    }
+    assert_eq!(asked.len(), 3);
+}
+
+#[test]
+fn half_a_key_is_not_the_default_chain() {
+    let config = CredentialsConfig {
+        secret_id: Some(SecretSource::Value(Secret::new("ID"))),
+        ..CredentialsConfig::default()
+    };
+    assert!(Credentials::new(&config, none).is_err());
 }
 
 #[tokio::test]
@@ -196,4 +295,9 @@ async fn without_a_way_the_vendors_chain_is_followed() {
         |name: &str| (name == "HOME").then(|| home.path().to_string_lossy().into_owned());
     let credentials = Credentials::new(&CredentialsConfig::default(), variables).unwrap();
     assert_eq!(id(&credentials).await, "P");
+    let variables = |name: &str| name.starts_with("TKE_").then(|| "x".to_owned());
+    let credentials = Credentials::new(&CredentialsConfig::default(), variables).unwrap();
+    assert_eq!(credentials.describe(), "the role x by TKE");
+    let credentials = Credentials::new(&CredentialsConfig::default(), none).unwrap();
+    assert_eq!(credentials.describe(), "the machine's role");
 }
