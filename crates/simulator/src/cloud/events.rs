@@ -17,8 +17,9 @@ pub(super) const BATCH: usize = 16;
 
 /// Every event that was issued, in order. What is kept of one is small: a stream of a million
 /// has to fit.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Events {
+    start: Instant,
     records: Vec<Record>,
     /// Deliveries of an event after its first, by event.
     further: HashMap<u32, Vec<u32>>,
@@ -44,6 +45,8 @@ pub(super) struct Record {
     /// How often it was delivered, by a pull or a post.
     pub(super) deliveries: u32,
     pub(super) state: State,
+    /// When it came to that state, in milliseconds after the start; wraps after 49 days.
+    pub(super) ended: u32,
 }
 
 /// Where the content of an event comes from.
@@ -140,6 +143,21 @@ impl std::ops::Add for Counts {
 pub(super) struct Stale;
 
 impl Events {
+    /// None yet; its clock starts.
+    pub(super) fn new() -> Self {
+        Self {
+            start: Instant::now(),
+            records: Vec::new(),
+            further: HashMap::new(),
+            waiting: VecDeque::new(),
+            leases: HashMap::new(),
+            ends: VecDeque::new(),
+            deliveries: 0,
+            hidden: 0,
+            counts: Counts::default(),
+        }
+    }
+
     /// Lets an event wait.
     pub(super) fn issue(&mut self, content: Content) {
         // Beyond u32::MAX events the records alone would take 100 GB.
@@ -149,6 +167,7 @@ impl Events {
             first: None,
             deliveries: 0,
             state: State::Open,
+            ended: 0,
         });
         self.counts.issued += 1;
     }
@@ -320,6 +339,7 @@ impl Events {
             return;
         }
         record.state = state;
+        record.ended = self.start.elapsed().as_millis() as u32;
         match state {
             State::Confirmed => self.counts.confirmed += 1,
             State::Refused => self.counts.refused += 1,

@@ -24,6 +24,8 @@ pub struct LedgerEntry {
     pub sequence: u64,
     /// What the cloud knows of it.
     pub state: State,
+    /// When it came to that state, in milliseconds after the start of the cloud; None while open.
+    pub ended_ms: Option<u32>,
     /// How often it was delivered, by pulls and posts.
     pub deliveries: u32,
     /// The CloudEvents type; None where it cannot become an event.
@@ -56,6 +58,7 @@ impl Application {
             sub_app_id: self.sub_app_id,
             sequence: u64::from(event) + 1,
             state: record.state,
+            ended_ms: Some(record.ended).filter(|_| record.state != State::Open),
             deliveries: record.deliveries,
             ty: None,
             subject: None,

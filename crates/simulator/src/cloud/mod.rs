@@ -2,6 +2,10 @@
 //! confirmed, with leases, long polls, signatures, rate limits and the errors that the vendor
 //! documents. In the mode PUSH the same events are posted as normal callbacks (普通回调).
 //!
+//! Where the documents leave a choice, [`CloudConfig`] has it. Three things are kinder than the
+//! real cloud: events are kept for ever and not for 4 days, CountOfEventsToPull is exact and not
+//! minutes old, and the switches of [`Change`] are on.
+//!
 //! ```
 //! use vodbridge_core::Secret;
 //! use vodbridge_simulator::cloud::{Cloud, CloudConfig};

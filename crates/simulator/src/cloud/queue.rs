@@ -82,7 +82,7 @@ impl Application {
             long_poll: scale.real(config.long_poll),
             mixed: config.mixed_confirm,
             state: Mutex::new(Inner {
-                events: Events::default(),
+                events: Events::new(),
                 settings: Settings::default(),
                 disorder: Disorder::none(seed),
                 next: 0,

@@ -151,6 +151,7 @@ async fn the_ledger_knows_every_id() {
     for (at, (entry, line)) in entries.iter().zip(&lines).enumerate() {
         assert_eq!(entry.sequence, at as u64 + 1);
         assert_eq!(line["ids"], json!(entry.ids));
+        assert_eq!(entry.ended_ms.is_none(), entry.state == State::Open);
         assert_eq!(
             line["state"],
             if entry.state == State::Open {
