@@ -11,8 +11,10 @@ use super::SecretSource;
 pub const DEFAULT_ENDPOINT: &str = "https://vod.tencentcloudapi.com";
 
 /// Whose permissions the calls have. One of: `secret_id` with `secret_key`, `profile`,
-/// `cvm_role`, `tke_oidc`. None of them: the vendor's default chain, which is environment, profile
-/// file, role of the virtual machine, TKE.
+/// `cvm_role`, `tke_oidc`. None of them: the first that there is of the variables
+/// `TENCENTCLOUD_SECRET_ID` and `TENCENTCLOUD_SECRET_KEY`, the profile file, TKE's variables, and
+/// the virtual machine's role. The vendor's chain has the last two the other way round, but each
+/// node of TKE is a virtual machine, whose role would hide the pod's own.
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct CredentialsConfig {

@@ -133,7 +133,7 @@ struct Held {
 }
 
 impl Credentials {
-    /// The credentials that `config` names, or those of the vendor's default chain: variables,
+    /// The credentials that `config` names, or those of the default chain: variables,
     /// profile file, TKE where its variables are set, role of the machine. `variable` looks a
     /// variable of the environment up.
     ///
@@ -261,7 +261,7 @@ impl fmt::Debug for Credentials {
     }
 }
 
-/// Vendor: the default chain of the SDK's `credential.py`.
+/// The default chain of the vendor's SDK (`credential.py`), with TKE before the machine.
 fn default_chain(variable: &impl Fn(&str) -> Option<String>) -> Result<Kind, CredentialsError> {
     let set = |name: &str| variable(name).filter(|value| !value.is_empty());
     if let (Some(id), Some(key)) = (
