@@ -136,7 +136,7 @@ fn read<'m>(
 }
 
 /// The data as it stands in the bytes of the message; the SDK would decode it.
-fn data<'m>(message: &'m Message, mode: &str) -> Result<Tokens<'m>> {
+pub(crate) fn data<'m>(message: &'m Message, mode: &str) -> Result<Tokens<'m>> {
     match mode {
         "structured" => member(&message.body, "data"),
         _ => tokens(&message.body),
@@ -145,7 +145,7 @@ fn data<'m>(message: &'m Message, mode: &str) -> Result<Tokens<'m>> {
 
 /// What consumers are to get of a sample: the whole body of the 2.0 format, else the one member
 /// beside EventType that is not null.
-fn payload(sample: &Sample) -> Result<Vec<u8>> {
+pub(crate) fn payload(sample: &Sample) -> Result<Vec<u8>> {
     let body = sample.body.as_bytes();
     if sample.event_type.starts_with("v2.") {
         return Ok(body.to_vec());

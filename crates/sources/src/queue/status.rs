@@ -1,6 +1,7 @@
 //! How a queue source is, for `/healthz` and the log.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 use std::time::Duration;
 
 use vodbridge_core::{HealthCell, LogLimit, State, chain};
@@ -10,6 +11,8 @@ use super::QueueConfig;
 use crate::cloud::CallError;
 
 const LOG_PAUSE: Duration = Duration::from_secs(60);
+/// So many failures in a row are more than one of a cloud's bad moments.
+const SEVERAL: u32 = 5;
 
 /// Keeps the health of one queue source, and logs when it changes.
 pub(super) struct Status {
@@ -17,6 +20,8 @@ pub(super) struct Status {
     health: Arc<HealthCell>,
     doing: String,
     failures: LogLimit,
+    /// Pulls that failed since one did not.
+    failed: AtomicU32,
 }
 
 impl Status {
@@ -29,11 +34,13 @@ impl Status {
                 config.sub_app_id, config.endpoint
             ),
             failures: LogLimit::new(LOG_PAUSE),
+            failed: AtomicU32::new(0),
         }
     }
 
     /// The cloud answered well.
     pub(super) fn reached(&self) {
+        self.failed.store(0, Relaxed);
         let before = self.health.get().state;
         if matches!(before, State::Starting | State::Down) && self.health.up(&*self.doing) {
             tracing::info!(source = &*self.source, "{}", self.doing);
@@ -47,12 +54,14 @@ impl Status {
             tracing::debug!(source = &*self.source, error = what, "the cloud throttles");
             return;
         }
-        let changed = self.health.down(&*what, remedy);
-        let allowed = self.failures.allows();
-        if !changed && allowed.is_none() {
-            return;
+        let needs_operator = matches!(class, ErrorClass::Stop | ErrorClass::Reauthenticate);
+        let failed = self.failed.fetch_add(1, Relaxed) + 1;
+        if needs_operator || failed >= SEVERAL {
+            self.health.down(&*what, remedy);
         }
-        let held_back = allowed.unwrap_or(0);
+        let Some(held_back) = self.failures.allows() else {
+            return;
+        };
         let source = &*self.source;
         match class {
             ErrorClass::Stop => tracing::error!(
