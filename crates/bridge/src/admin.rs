@@ -299,3 +299,6 @@ pub(crate) async fn serve(listener: TcpListener, status: Arc<Status>) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -29,6 +29,9 @@ enum Command {
     /// Print the application's settings in the cloud; the sign key is never told.
     Show(show::Show),
     /// Change the application's settings in the cloud, after showing what would change.
+    ///
+    /// The settings are the application's, for every receiver: a change can cut off a production
+    /// receiver that this configuration knows nothing of. What is not given stays as it is.
     Set(set::Set),
 }
 
@@ -91,11 +94,22 @@ fn on_off(on: bool) -> &'static str {
     if on { "on" } else { "off" }
 }
 
+/// A URL without the name and the password that it may hold.
+fn shown(url: &str) -> String {
+    let authority = url.find("://").map_or(0, |at| at + "://".len());
+    let (scheme, rest) = url.split_at(authority);
+    let (host, path) = rest.split_at(rest.find(['/', '?', '#']).unwrap_or(rest.len()));
+    match host.rsplit_once('@') {
+        Some((_, host)) => format!("{scheme}[secret]@{host}{path}"),
+        None => url.to_owned(),
+    }
+}
+
 /// The settings for scripts.
 pub(super) fn as_json(settings: &EventConfig) -> Value {
     json!({
         "mode": word(settings.mode),
-        "url": settings.notification_url,
+        "url": shown(&settings.notification_url),
         "upload": settings.upload,
         "delete": settings.delete,
         "persistence": settings.persistence,
@@ -111,4 +125,21 @@ pub(super) fn in_a_line(settings: &EventConfig) -> String {
         on_off(settings.delete),
         on_off(settings.persistence)
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_password_in_a_url_is_not_shown() {
+        for (url, expected) in [
+            ("", ""),
+            ("https://a.example.com/b@c", "https://a.example.com/b@c"),
+            ("https://me:hunter2@a/b?c=d", "https://[secret]@a/b?c=d"),
+            ("https://me:hun@ter2@a:1", "https://[secret]@a:1"),
+        ] {
+            assert_eq!(shown(url), expected);
+        }
+    }
 }

@@ -5,7 +5,7 @@ use vodbridge_core::Secret;
 use vodbridge_sources::webhook::WebhookConfig;
 use vodbridge_vod::api::{EventConfig, EventConfigChange, Mode};
 
-use super::{on_off, word};
+use super::{on_off, shown, word};
 
 /// One setting that changes. The sign key is in neither text.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -86,7 +86,7 @@ fn differences(current: &EventConfig, change: &EventConfigChange) -> Vec<Differe
         add("mode", word(current.mode), word(change.mode));
     }
     if let Some(url) = &change.notification_url {
-        add("url", &current.notification_url, url);
+        add("url", &shown(&current.notification_url), &shown(url));
     }
     if change.sign_key.is_some() {
         add("sign_key", "not told by the cloud", "the given one");
@@ -112,7 +112,8 @@ fn warnings(
         Some(Mode::Pull) => {
             if !old_url.is_empty() {
                 warnings.push(format!(
-                    "callbacks to {old_url} end: who receives them there gets nothing any more"
+                    "callbacks to {} end: who receives them there gets nothing any more",
+                    shown(old_url)
                 ));
             }
             for (name, _) in webhooks {
@@ -130,7 +131,8 @@ fn warnings(
     if mode != Some(Mode::Pull) {
         if change.notification_url.is_some() && !old_url.is_empty() {
             warnings.push(format!(
-                "callbacks to {old_url} end: who receives them there gets nothing any more"
+                "callbacks to {} end: who receives them there gets nothing any more",
+                shown(old_url)
             ));
         }
         if url.is_empty() && (change.mode.is_some() || change.notification_url.is_some()) {

@@ -22,9 +22,6 @@ use crate::config::read_secret;
 const LONGEST_KEY: usize = 32;
 
 /// Change the application's settings in the cloud, after showing what would change.
-///
-/// The settings are the application's, for every receiver: a change can cut off a production
-/// receiver that this configuration knows nothing of. What is not given stays as it is.
 #[derive(Debug, Args)]
 #[command(group(ArgGroup::new("change").required(true).multiple(true)))]
 pub(super) struct Set {

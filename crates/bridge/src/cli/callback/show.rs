@@ -8,7 +8,7 @@ use serde_json::json;
 use vodbridge_sources::queue::QueueConfig;
 use vodbridge_vod::api::{EventConfig, Mode};
 
-use super::{Application, Common, as_json, on_off, word};
+use super::{Application, Common, as_json, on_off, shown, word};
 use crate::cli::{Output, block_on, output};
 
 /// Print the application's settings in the cloud; the sign key is never told.
@@ -54,7 +54,7 @@ fn print(name: &str, queue: &QueueConfig, settings: &EventConfig) {
         None => "the cloud has a word that is not known here",
     };
     line("mode", word(settings.mode), mode);
-    let url = match (&*settings.notification_url, settings.mode) {
+    let url = match (&*shown(&settings.notification_url), settings.mode) {
         ("", Some(Mode::Push)) => "none: no event reaches anyone".to_owned(),
         ("", _) => "none".to_owned(),
         (url, Some(Mode::Pull)) => format!("{url} (no effect in pull mode)"),
