@@ -22,5 +22,7 @@ mod refusals;
 mod restart;
 mod send;
 mod signature;
+mod simulate;
+mod simulator;
 mod topology;
 mod workload;
