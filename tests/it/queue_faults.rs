@@ -70,15 +70,13 @@ async fn faults_lose_nothing<K: Kind>(own: Result<Own<K>>) -> Result<()> {
     let counts = pulled.queue.stats().counts;
     let metrics = bridge.metrics().await?;
     let failed = metrics.sum("vodbridge_publishes_failed_total", &[]) as usize;
-    let resumed = metrics.sum("vodbridge_copies_resumed_total", &[]) as usize;
     let duplicates = none_missing(&own.read().await?, ISSUED)?;
-    println!("{duplicates} twice, {failed} publishes failed, {resumed} resumed, {counts:?}");
     assert_eq!(counts.confirmed, ISSUED as u64);
     // A publish whose ack was lost is made again; so is an event whose entry was used up.
     let explained = failed + counts.redeliveries as usize;
     ensure!(
         duplicates <= explained,
-        "{duplicates} twice, {explained} explained"
+        "{duplicates} twice, {explained} explained: {counts:?}"
     );
     Ok(())
 }
@@ -132,7 +130,6 @@ async fn killed_between_ack_and_confirm() -> Result<()> {
     pulled.finished(&bridge).await?;
     let duplicates = none_missing(&own.read().await?, ROUNDS * BATCH)?;
     let counts = pulled.queue.stats().counts;
-    println!("{ROUNDS} kills, {duplicates} twice, {counts:?}");
     ensure!(duplicates as u64 <= counts.redeliveries);
     Ok(())
 }
@@ -170,7 +167,6 @@ async fn a_broker_that_is_away_slows_pulling_down() -> Result<()> {
         counts.deliveries - deliveries,
         resident(&bridge)?.saturating_sub(memory),
     );
-    println!("{pulled_since} events in {LEASES} leases, {grown} bytes more");
     ensure!(
         pulled_since <= 16 * u64::from(LEASES + 1),
         "{pulled_since} events"
@@ -182,7 +178,6 @@ async fn a_broker_that_is_away_slows_pulling_down() -> Result<()> {
     timeout(PATIENCE * 2, pulled.queue.finished())
         .await
         .with_context(|| bridge.log())?;
-    let duplicates = none_missing(&own.read().await?, ISSUED)?;
-    println!("{duplicates} twice, {:?}", pulled.queue.stats().counts);
+    none_missing(&own.read().await?, ISSUED)?;
     until("pulling is fast again", || async { Ok(!slow().await?) }).await
 }
