@@ -281,12 +281,12 @@ async fn a_refused_call_is_told_with_its_remedy() -> Result<()> {
         (
             queue(1, &cloud.endpoint(), SECRET_KEY),
             "InvalidParameter",
-            "`sub_app_id`",
+            "sub_app_id",
         ),
         (
             queue(APPLICATION, &gone, SECRET_KEY),
             "the connection failed",
-            "`endpoint`",
+            "endpoint",
         ),
     ] {
         let setup = setup_with(&reliable)?;
