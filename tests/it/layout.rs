@@ -10,10 +10,14 @@ use serde::Deserialize;
 use vodbridge_tests::installed::workspace;
 
 /// Which crates of the workspace each crate may build on. A new crate says here where it belongs.
-const MAY_KNOW: [(&str, &[&str]); 9] = [
+const MAY_KNOW: [(&str, &[&str]); 10] = [
     ("vodbridge-core", &[]),
     ("vodbridge-vod", &["vodbridge-core"]),
-    ("vodbridge-sources", &["vodbridge-core", "vodbridge-vod"]),
+    ("vodbridge-store", &["vodbridge-core"]),
+    (
+        "vodbridge-sources",
+        &["vodbridge-core", "vodbridge-vod", "vodbridge-store"],
+    ),
     ("vodbridge-simulator", &["vodbridge-core", "vodbridge-vod"]),
     ("vodbridge-sink-file", &["vodbridge-core"]),
     ("vodbridge-sink-kafka", &["vodbridge-core"]),
@@ -25,6 +29,7 @@ const MAY_KNOW: [(&str, &[&str]); 9] = [
             "vodbridge-core",
             "vodbridge-vod",
             "vodbridge-sources",
+            "vodbridge-store",
             "vodbridge-simulator",
             "vodbridge-sink-file",
             "vodbridge-sink-kafka",
@@ -35,9 +40,10 @@ const MAY_KNOW: [(&str, &[&str]); 9] = [
 ];
 
 /// What only one crate of the product may depend on.
-const ONLY: [(&str, &str); 5] = [
+const ONLY: [(&str, &str); 6] = [
     ("figment", "vodbridge"),
     ("clap", "vodbridge"),
+    ("rusqlite", "vodbridge-store"),
     ("rdkafka", "vodbridge-sink-kafka"),
     ("lapin", "vodbridge-sink-rabbitmq"),
     ("async-nats", "vodbridge-sink-nats"),

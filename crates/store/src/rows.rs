@@ -1,0 +1,205 @@
+//! The statements over the store's tables.
+
+use std::collections::BTreeMap;
+
+use rusqlite::types::FromSql;
+use rusqlite::{Error, OptionalExtension, Result, Row as Columns, ffi, params};
+
+use crate::database::Database;
+use crate::later::Later;
+use crate::record::{Flaw, Row};
+
+const ROWS: &str =
+    "select seq, source, received, attempts, key, bytes, digest, damaged from record";
+
+/// What the store remembers of a record without asking the disk.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Known {
+    pub(crate) key: Option<i64>,
+    pub(crate) damaged: bool,
+}
+
+impl Database {
+    /// Writes all or nothing, and returns once it is durable.
+    pub(crate) fn write<'a>(
+        &self,
+        records: impl Iterator<Item = (i64, &'a Row, &'a [u8])>,
+        later: &Later,
+    ) -> Result<Vec<Known>> {
+        let transaction = self.connection.unchecked_transaction()?;
+        let gone = self.remove(later.removed.iter())?;
+        self.count_attempts(&later.attempted)?;
+        self.insert(records)?;
+        transaction.commit()?;
+        Ok(gone)
+    }
+
+    fn insert<'a>(&self, records: impl Iterator<Item = (i64, &'a Row, &'a [u8])>) -> Result<()> {
+        let mut record = self.connection.prepare(
+            "insert into record (seq, source, received, attempts, key, bytes, digest, damaged)
+             values (?1, ?2, ?3, ?4, ?5, ?6, ?7, 0)",
+        )?;
+        let mut content = self
+            .connection
+            .prepare("insert into content (seq, kept) values (?1, ?2)")?;
+        for (seq, row, kept) in records {
+            record.execute(params![
+                seq,
+                row.source,
+                row.received,
+                row.attempts,
+                row.key,
+                row.bytes,
+                row.digest
+            ])?;
+            content.execute(params![seq, kept])?;
+        }
+        Ok(())
+    }
+
+    fn remove<'a>(&self, numbers: impl Iterator<Item = &'a i64>) -> Result<Vec<Known>> {
+        let mut record = self
+            .connection
+            .prepare("delete from record where seq = ?1 returning key, damaged")?;
+        let mut content = self
+            .connection
+            .prepare("delete from content where seq = ?1")?;
+        let mut removed = Vec::new();
+        for seq in numbers {
+            removed.extend(record.query_row([seq], |row| Ok(known(row))).optional()?);
+            content.execute([seq])?;
+        }
+        Ok(removed)
+    }
+
+    fn count_attempts(&self, attempted: &BTreeMap<i64, u32>) -> Result<()> {
+        let mut statement = self
+            .connection
+            .prepare("update record set attempts = attempts + ?2 where seq = ?1")?;
+        for (seq, more) in attempted {
+            statement.execute(params![seq, more])?;
+        }
+        Ok(())
+    }
+
+    /// Marks a record as damaged.
+    pub(crate) fn set_aside(&self, seq: i64) -> Result<()> {
+        self.execute("update record set damaged = 1 where seq = ?1", seq)
+    }
+
+    /// Takes a record for whole and never tried.
+    pub(crate) fn renew(&self, seq: i64) -> Result<()> {
+        let update = "update record set damaged = 0, attempts = 0 where seq = ?1";
+        self.execute(update, seq)
+    }
+
+    fn execute(&self, statement: &str, seq: i64) -> Result<()> {
+        self.connection.execute(statement, [seq]).map(|_| ())
+    }
+
+    /// Shows every record's key and whether it is damaged.
+    pub(crate) fn census(&self, mut each: impl FnMut(Known)) -> Result<()> {
+        let mut statement = self.connection.prepare("select key, damaged from record")?;
+        let mut rows = statement.query([])?;
+        while let Some(row) = rows.next()? {
+            each(known(row));
+        }
+        Ok(())
+    }
+
+    /// When the oldest record came that is not damaged.
+    pub(crate) fn oldest(&self) -> Result<Option<i64>> {
+        let query = "select received from record where damaged = 0 order by seq limit 1";
+        self.connection
+            .query_row(query, [], |row| Ok(value(row, 0)))
+            .optional()
+    }
+
+    /// Shows the records after a number, in their order, for as long as `each` says true.
+    pub(crate) fn visit(&self, after: i64, mut each: impl FnMut(i64, Row) -> bool) -> Result<()> {
+        let query = format!("{ROWS} where seq > ?1 order by seq");
+        let mut statement = self.connection.prepare(&query)?;
+        let mut rows = statement.query([after])?;
+        let mut last = after;
+        while let Some(columns) = rows.next()? {
+            let seq = columns.get(0)?;
+            // Whoever goes on from the last one would never come to an end.
+            if seq <= last {
+                return Err(out_of_order());
+            }
+            last = seq;
+            if !each(seq, row(columns)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Shows contents after a number, whatever the records say, for as long as they can be read.
+    pub(crate) fn visit_contents(
+        &self,
+        after: i64,
+        mut each: impl FnMut(i64, Vec<u8>) -> bool,
+    ) -> Result<()> {
+        let query = "select seq, kept from content where seq > ?1 order by seq";
+        let mut statement = self.connection.prepare(query)?;
+        let mut rows = statement.query([after])?;
+        let mut last = after;
+        while let Some(columns) = rows.next()? {
+            let seq = columns.get(0)?;
+            if seq <= last {
+                return Err(out_of_order());
+            }
+            last = seq;
+            if !each(seq, value(columns, 1)) {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// One record.
+    pub(crate) fn find(&self, seq: i64) -> Result<Option<Row>> {
+        let query = format!("{ROWS} where seq = ?1");
+        self.connection
+            .query_row(&query, [seq], |columns| Ok(row(columns)))
+            .optional()
+    }
+
+    /// The content of a record, checked by nothing but the engine.
+    pub(crate) fn content(&self, seq: i64) -> std::result::Result<Vec<u8>, Flaw> {
+        let query = "select kept from content where seq = ?1";
+        let content = self.connection.query_row(query, [seq], |row| row.get(0));
+        let content = content.optional().map_err(Flaw::Unreadable)?;
+        content.ok_or(Flaw::Gone)
+    }
+}
+
+fn out_of_order() -> Error {
+    let what = "records are not in their order".to_owned();
+    Error::SqliteFailure(ffi::Error::new(ffi::SQLITE_CORRUPT), Some(what))
+}
+
+/// A value that is not what was written makes the checksum wrong; it must not end a whole read.
+fn value<T: FromSql + Default>(columns: &Columns<'_>, index: usize) -> T {
+    columns.get(index).unwrap_or_default()
+}
+
+fn row(columns: &Columns<'_>) -> Row {
+    Row {
+        source: value(columns, 1),
+        received: value(columns, 2),
+        attempts: value(columns, 3),
+        key: value(columns, 4),
+        bytes: value(columns, 5),
+        digest: value(columns, 6),
+        damaged: value(columns, 7),
+    }
+}
+
+fn known(columns: &Columns<'_>) -> Known {
+    Known {
+        key: value(columns, 0),
+        damaged: value(columns, 1),
+    }
+}
