@@ -3,10 +3,10 @@
 use std::fs;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use vodbridge_core::testing::event;
-use vodbridge_store::{AccessError, Entry, Held, Record, RecordId, Store, StoreConfig};
+use vodbridge_store::{AccessError, Entry, Held, Record, RecordId, Store, StoreConfig, StoreError};
 
 pub(crate) fn config(directory: &Path) -> StoreConfig {
     StoreConfig {
@@ -17,8 +17,16 @@ pub(crate) fn config(directory: &Path) -> StoreConfig {
     }
 }
 
+/// Opens a store that nobody holds. A child that another test has just forked holds a copy of every
+/// lock until it runs its own program, which is a matter of milliseconds.
 pub(crate) fn open(directory: &Path) -> Store {
-    Store::open(config(directory)).unwrap()
+    let end = Instant::now() + Duration::from_secs(10);
+    loop {
+        match Store::open(config(directory)) {
+            Err(StoreError::Locked { .. }) if Instant::now() < end => std::thread::yield_now(),
+            opened => return opened.unwrap(),
+        }
+    }
 }
 
 /// An event with this id and partition key, and data of about so many bytes that are a function of
