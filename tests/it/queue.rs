@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use tokio::time::{Instant, timeout};
+use tokio::time::timeout;
 use vodbridge_core::Secret;
 use vodbridge_simulator::cloud::{Cloud, CloudConfig, Limits, Queue, Recorded, TimeScale};
 use vodbridge_tests::bridge::{Bridge, SUB_APP_ID};
@@ -117,13 +117,10 @@ async fn at_the_clouds_cap_no_lease_expires() -> Result<()> {
     let pulled = Pulled::new(|_| {}).await?;
     let bridge = own.setup(&pulled.source(", pullers: 4"))?.start().await?;
     pulled.issue(0..ISSUED)?;
-    let began = Instant::now();
     pulled.finished(&bridge).await?;
-    let rate = ISSUED as f64 / began.elapsed().as_secs_f64();
     let counts = pulled.queue.stats().counts;
     assert_eq!((counts.leases_expired, counts.redeliveries), (0, 0));
     assert_eq!(none_missing(&own.read().await?, ISSUED)?, 0);
-    ensure!(rate > 1_000.0, "{rate:.0} events a second");
     Ok(())
 }
 
