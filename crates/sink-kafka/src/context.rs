@@ -1,6 +1,7 @@
 //! What librdkafka tells a producer: delivery reports, errors, log lines and statistics.
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -28,7 +29,14 @@ pub(crate) struct Status {
     pub(crate) ready: watch::Sender<bool>,
     cause: Mutex<Option<Problem>>,
     logged: Arc<LogLimit>,
+    /// The brokers have said something about a record since the last statistics.
+    heard: AtomicBool,
+    /// How many statistics in a row saw records wait and nothing heard.
+    silent: AtomicU32,
 }
+
+/// Statistics come once a second.
+const SILENCE: u32 = 5;
 
 impl Status {
     pub(crate) fn new(sink: &str, brokers: &[String], logged: Arc<LogLimit>) -> Self {
@@ -38,6 +46,8 @@ impl Status {
             ready: watch::Sender::new(false),
             cause: Mutex::new(None),
             logged,
+            heard: AtomicBool::new(false),
+            silent: AtomicU32::new(0),
         }
     }
 
@@ -49,7 +59,7 @@ impl Status {
         // One broker less is a warning; none left, or a producer that gave up, is an outage.
         let outage = matches!(code, Code::AllBrokersDown | Code::Fatal);
         if self.logged.allows(code) {
-            if outage {
+            if outage || code == Code::OutOfOrderSequenceNumber {
                 tracing::error!(sink = self.sink, remedy = problem.remedy, "{reason}");
             } else {
                 tracing::warn!(sink = self.sink, remedy = problem.remedy, "{reason}");
@@ -61,6 +71,26 @@ impl Status {
             self.health.down(what, remedy);
         } else {
             *cause = Some(problem);
+        }
+    }
+
+    /// Whether the brokers leave `waiting` records without a word for so long that something is
+    /// wrong: one hangs, or a topic lacks in-sync replicas. librdkafka calls that no error.
+    fn hangs(&self, waiting: u64) -> bool {
+        if self.heard.swap(false, Relaxed) || waiting == 0 {
+            self.silent.store(0, Relaxed);
+            return false;
+        }
+        self.silent.fetch_add(1, Relaxed) + 1 >= SILENCE
+    }
+
+    fn hung(&self, waiting: u64) {
+        let what = format!("the brokers acked none of {waiting} events for {SILENCE} s");
+        let remedy = "look whether a broker hangs, and whether each topic has as many in-sync \
+                      replicas as its `min.insync.replicas`";
+        // In the log it stands once, although the number changes.
+        if self.health.down(&what, remedy) {
+            tracing::error!(sink = self.sink, remedy, "{what}");
         }
     }
 
@@ -107,9 +137,13 @@ impl ClientContext for Context {
         if let Some(fatal) = &statistics.fatal {
             return self.0.failed(Code::Fatal, &fatal.reason);
         }
+        let hangs = self.0.hangs(statistics.msg_cnt);
         let brokers = statistics.connected();
-        if !brokers.is_empty() {
-            self.0.connected(&brokers);
+        match brokers[..] {
+            // Which is known from an error.
+            [] => {}
+            [..] if hangs => self.0.hung(statistics.msg_cnt),
+            [..] => self.0.connected(&brokers),
         }
         if statistics.has_producer_id() {
             self.0.ready.send_replace(true);
@@ -125,6 +159,9 @@ impl ProducerContext for Context {
             Ok(_) => Ok(()),
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Unknown)),
         };
+        if verdict != Err(Code::MessageTimedOut) {
+            self.0.heard.store(true, Relaxed);
+        }
         // Nobody listens where the publish was given up.
         reply.send(verdict).ok();
     }
@@ -136,6 +173,9 @@ impl ProducerContext for Context {
 struct Statistics {
     #[serde(default)]
     brokers: HashMap<String, Broker>,
+    /// Records that have no verdict yet.
+    #[serde(default)]
+    msg_cnt: u64,
     eos: Option<Idempotence>,
     fatal: Option<Fatal>,
 }
@@ -211,6 +251,26 @@ mod tests {
         let statistics: Statistics = serde_json::from_str(json).unwrap();
         assert_eq!(statistics.connected(), ["b:1"]);
         assert!(statistics.has_producer_id());
+    }
+
+    #[test]
+    fn records_without_a_word_for_five_seconds_are_a_problem() {
+        let status = Arc::new(Status::new("events", &["b:1".into()], Arc::default()));
+        let context = Context(status.clone());
+        let second = |waiting: u32| {
+            let json = format!(
+                r#"{{"brokers":{{"b:1/0":{{"nodename":"b:1","state":"UP"}}}},"msg_cnt":{waiting}}}"#
+            );
+            context.stats_raw(json.as_bytes());
+            status.health.get().state.as_str()
+        };
+        assert_eq!([2; 5].map(second), ["up", "up", "up", "up", "down"]);
+        let problem = status.health.get().problem.unwrap();
+        assert!(problem.what.contains("none of 2 events"), "{problem:?}");
+        status.heard.store(true, Relaxed);
+        assert_eq!([1; 5].map(second), ["up"; 5]);
+        assert_eq!(second(0), "up");
+        assert_eq!(second(1), "up");
     }
 
     #[test]

@@ -79,6 +79,9 @@ pub(crate) fn remedy(code: Code) -> &'static str {
         Code::ClusterAuthorizationFailed | Code::Fatal => {
             "the producer is started anew by itself; if this repeats, grant the user IDEMPOTENT_WRITE on the cluster"
         }
+        Code::OutOfOrderSequenceNumber => {
+            "the producer is started anew by itself; but a broker has lost events that it had acked: look for an unclean leader election or a damaged disk"
+        }
         Code::NotEnoughReplicas | Code::NotEnoughReplicasAfterAppend => {
             "bring back the brokers that hold the topic's other replicas"
         }

@@ -7,6 +7,11 @@ use crate::Limits;
 /// What a producer may hold, in KiB; the sources' byte budgets keep it far lower.
 const QUEUE_KIB: &str = "262144";
 
+/// How long a broker may leave a request unanswered, in milliseconds, before the partition's leader
+/// is asked for anew: one that is frozen tells nobody that it leads no more, and librdkafka's own
+/// 60 s are longer than any patience. A megabyte a batch has to get through in that time.
+const REQUEST_TIMEOUT: &str = "5000";
+
 /// How a producer gathers events.
 #[derive(Clone, Copy)]
 pub(crate) enum Batching {
@@ -49,5 +54,32 @@ pub(crate) fn producer_config(
         // Long enough for a broker that creates topics by itself.
         .set("topic.metadata.propagation.max.ms", "800")
         .set("statistics.interval.ms", "1000");
+    let is_bounded = !matches!(batching, Batching::Alone);
+    if is_bounded && client.get("socket.timeout.ms").is_none() {
+        config.set("socket.timeout.ms", REQUEST_TIMEOUT);
+    }
     config
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn the_operator_may_give_a_broker_more_time() {
+        let limits = Limits {
+            message_timeout: Duration::from_secs(16),
+            max_in_flight: 8,
+        };
+        let mut client = ClientConfig::new();
+        let ours = producer_config(&client, &limits, Batching::Batched);
+        assert_eq!(ours.get("socket.timeout.ms"), Some(REQUEST_TIMEOUT));
+        let alone = producer_config(&client, &limits, Batching::Alone);
+        assert_eq!(alone.get("socket.timeout.ms"), None);
+        client.set("socket.timeout.ms", "9000");
+        let theirs = producer_config(&client, &limits, Batching::Batched);
+        assert_eq!(theirs.get("socket.timeout.ms"), Some("9000"));
+    }
 }

@@ -184,6 +184,21 @@ async fn a_fatal_producer_is_replaced() {
         .expect("a new producer works");
 }
 
+/// As when a broker has lost events that it had acked.
+#[tokio::test]
+async fn a_producer_out_of_sequence_is_replaced() {
+    let kafka = EmbeddedKafka::start().unwrap();
+    let sink = sink(&kafka, PATIENT).await;
+    publish(&sink, "1").await.unwrap();
+    let lost = Resp::RD_KAFKA_RESP_ERR_OUT_OF_ORDER_SEQUENCE_NUMBER;
+    kafka.cluster().request_errors(Api::Produce, &[lost]);
+    assert_eq!(publish(&sink, "2").await.unwrap_err().kind(), "transient");
+    let recovered = async { while publish(&sink, "2").await.is_err() {} };
+    tokio::time::timeout(PATIENT, recovered)
+        .await
+        .expect("a new producer works");
+}
+
 #[tokio::test]
 async fn an_event_over_the_local_limit_is_refused_for_good() {
     let kafka = EmbeddedKafka::start().unwrap();
