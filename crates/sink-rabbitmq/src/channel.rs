@@ -15,11 +15,12 @@ use crate::connection::Link;
 use crate::error::{Failure, size_limit};
 use crate::flight::Flight;
 use crate::message::Message;
-use crate::session::Session;
+use crate::session::{Session, SessionFailure};
 use crate::size::SizeLimit;
 
 /// A connection that holds open publishes and confirmed none for so long is replaced, unless
-/// the broker said that it blocks.
+/// the broker said that it blocks. So is one that was only refused (nack) for so long: a channel
+/// that was opened while a quorum queue had lost its leader may ask the dead one for ever.
 const STALL: Duration = Duration::from_secs(5);
 const TICK: Duration = Duration::from_millis(500);
 /// Jobs taken at a time.
@@ -60,6 +61,8 @@ pub(crate) struct ChannelOwner {
     confirms: Confirms,
     /// When a publish was last confirmed, or the first open one sent.
     progress: Instant,
+    /// When the broker began to refuse all publishes.
+    refused: Option<Instant>,
 }
 
 impl ChannelOwner {
@@ -83,6 +86,7 @@ impl ChannelOwner {
             flight: Flight::default(),
             confirms: Confirms::default(),
             progress: Instant::now(),
+            refused: None,
         }
     }
 
@@ -120,14 +124,36 @@ impl ChannelOwner {
         self.flight.drain(round);
         self.progress = Instant::now();
         for resolved in round.iter() {
-            if let Answer::Failed(error) = &resolved.answer
-                && let Some(limit) = size_limit(error)
-            {
-                self.size.learn(limit, self.progress);
+            match &resolved.answer {
+                Answer::Failed(error) => {
+                    if let Some(limit) = size_limit(error) {
+                        self.size.learn(limit, self.progress);
+                    }
+                }
+                Answer::Ack => self.acked(),
+                Answer::Nack => self.refused(),
             }
         }
         if let Err(reason) = self.confirms.settle(round, self.flight.len()) {
-            self.give_up(&reason);
+            let doubt = false;
+            self.fail(SessionFailure { reason, doubt });
+        }
+    }
+
+    fn acked(&mut self) {
+        self.refused = None;
+        if let Some(session) = self.link.session() {
+            session.verdicts.acked();
+        }
+    }
+
+    fn refused(&mut self) {
+        let since = *self.refused.get_or_insert(self.progress);
+        if let Some(session) = self.link.session() {
+            session.verdicts.refused(self.progress);
+        }
+        if self.progress.duration_since(since) > STALL {
+            self.give_up("refused (nack) all publishes");
         }
     }
 
@@ -143,6 +169,7 @@ impl ChannelOwner {
             self.settle(round);
             self.flight = Flight::default();
             self.confirms = Confirms::default();
+            self.refused = None;
         }
         self.link = link;
         self.progress = Instant::now();
@@ -199,16 +226,22 @@ impl ChannelOwner {
         let hangs = self.flight.len() > 0 && self.progress.elapsed() > STALL;
         if hangs && matches!(self.link, Link::Up(_)) {
             let open = self.flight.len();
-            self.give_up(&format!(
-                "the broker confirmed none of {open} publishes for {} s",
-                STALL.as_secs()
-            ));
+            self.give_up(&format!("confirmed none of {open} publishes"));
         }
     }
 
-    fn give_up(&self, reason: &str) {
+    /// What the broker did for too long.
+    fn give_up(&self, what: &str) {
+        let reason = format!("the broker {what} for {} s", STALL.as_secs());
+        self.fail(SessionFailure {
+            reason,
+            doubt: true,
+        });
+    }
+
+    fn fail(&self, failure: SessionFailure) {
         if let Some(session) = self.link.session() {
-            session.fail(reason);
+            session.fail(failure);
         }
     }
 }

@@ -11,7 +11,7 @@ use lapin::uri::{AMQPScheme, AMQPUri};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tracing::{error, info, warn};
-use vodbridge_core::HealthCell;
+use vodbridge_core::{HealthCell, State};
 
 use crate::session::{OpenError, Session, address};
 
@@ -60,9 +60,10 @@ impl Connector {
     /// Runs until `closing` is cancelled.
     pub(crate) async fn run(self) {
         let mut delay = Delay::default();
+        let mut doubt = None;
         while !self.closing.is_cancelled() {
             let began = Instant::now();
-            self.connection().await;
+            self.connection(&mut doubt).await;
             if began.elapsed() > STEADY {
                 delay = Delay::default();
             }
@@ -73,8 +74,9 @@ impl Connector {
         }
     }
 
-    /// One connection, from the attempt to its end.
-    async fn connection(&self) {
+    /// One connection, from the attempt to its end. `doubt` is why the one before was given up,
+    /// until an ack shows that this one is better.
+    async fn connection(&self, doubt: &mut Option<String>) {
         let opened = tokio::select! {
             opened = self.open() => opened,
             () = self.closing.cancelled() => return,
@@ -82,7 +84,7 @@ impl Connector {
         match opened {
             Ok(session) => {
                 let session = Arc::new(session);
-                self.watch(&session).await;
+                self.watch(&session, doubt).await;
                 // Before the socket goes, so that no publish is sent into its end.
                 self.link.send_replace(Link::Down);
                 session.close().await;
@@ -107,39 +109,72 @@ impl Connector {
     }
 
     /// Hands the session to the tasks that publish, until it ends.
-    async fn watch(&self, session: &Arc<Session>) {
+    async fn watch(&self, session: &Arc<Session>, doubt: &mut Option<String>) {
         let mut events = session.events();
-        self.up(session);
+        self.open_for_publishes(session, doubt);
         // The library tells most ends of a connection, not all.
         let mut poll = tokio::time::interval(Duration::from_millis(250));
         loop {
             tokio::select! {
                 event = events.next() => match event {
                     Some(lapin::Event::ConnectionBlocked(reason)) => self.blocked(session, &reason),
-                    Some(lapin::Event::ConnectionUnblocked) => self.up(session),
+                    Some(lapin::Event::ConnectionUnblocked) => {
+                        self.open_for_publishes(session, doubt);
+                    }
                     Some(lapin::Event::Error(error)) => return self.lost(&error.to_string()),
                     Some(_) => {}
                     None => return self.lost("the connection ended"),
                 },
-                _ = poll.tick() => if !session.is_connected() {
-                    return self.lost("the connection ended");
-                },
-                reason = session.failure() => return self.lost(reason),
+                _ = poll.tick() => {
+                    if !session.is_connected() {
+                        return self.lost("the connection ended");
+                    }
+                    self.look_at_verdicts(session, doubt);
+                }
+                failure = session.failure() => {
+                    *doubt = failure.doubt.then(|| failure.reason.clone());
+                    return self.lost(&failure.reason);
+                }
                 () = self.closing.cancelled() => return,
             }
         }
     }
 
-    fn up(&self, session: &Arc<Session>) {
+    fn open_for_publishes(&self, session: &Arc<Session>, doubt: &Option<String>) {
         self.link.send_replace(Link::Up(session.clone()));
-        let doing = format!(
-            "publishing {} to exchange {:?} on {}",
-            self.carries,
-            self.exchange,
-            address(&self.uri)
-        );
+        match doubt {
+            Some(reason) => self.doubtful(reason),
+            None => self.up(),
+        }
+    }
+
+    fn up(&self) {
+        let (carries, exchange) = (self.carries, &self.exchange);
+        let address = address(&self.uri);
+        let doing = format!("publishing {carries} to exchange {exchange:?} on {address}");
         if self.health.up(&doing) {
             info!(sink = self.name, "{doing}");
+        }
+    }
+
+    /// Not logged: whoever delivers says what became of the event.
+    fn doubtful(&self, what: &str) {
+        let remedy = "look whether the broker hangs, a queue is at its limit, or a quorum queue has \
+                      lost most of its members: `rabbitmqctl list_queues name messages online`";
+        self.health.degraded(what, remedy);
+    }
+
+    /// Keeps the health in step with what the broker says to the publishes.
+    fn look_at_verdicts(&self, session: &Session, doubt: &mut Option<String>) {
+        if session.verdicts.has_acked() {
+            *doubt = None;
+        }
+        match self.health.get().state {
+            State::Up if session.verdicts.refuses() => {
+                self.doubtful("the broker refuses publishes (nack)");
+            }
+            State::Degraded if doubt.is_none() && !session.verdicts.refuses() => self.up(),
+            _ => {}
         }
     }
 

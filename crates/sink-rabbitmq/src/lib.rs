@@ -17,6 +17,7 @@ mod session;
 mod sink;
 mod size;
 mod topology;
+mod verdicts;
 
 pub use config::{LONGEST_NAME, RabbitMqConfig};
 pub use error::RabbitMqConfigError;

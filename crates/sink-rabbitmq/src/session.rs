@@ -18,6 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::config::LONGEST_NAME;
 use crate::error::{Failure, RabbitMqConfigError, soft};
+use crate::verdicts::Verdicts;
 
 /// A broker that sent nothing for twice as long is given up.
 const HEARTBEAT_SECONDS: u16 = 4;
@@ -32,8 +33,17 @@ pub(crate) struct Session {
     pub(crate) channels: Vec<Arc<Channel>>,
     pub(crate) frame_max: usize,
     failed: CancellationToken,
-    reason: OnceLock<String>,
+    failure: OnceLock<SessionFailure>,
+    pub(crate) verdicts: Verdicts,
     socket: Socket,
+}
+
+/// Why a session is of no more use.
+#[derive(Debug, Clone)]
+pub(crate) struct SessionFailure {
+    pub(crate) reason: String,
+    /// The next session may be no better, until it has an ack.
+    pub(crate) doubt: bool,
 }
 
 /// Why there is no session.
@@ -153,7 +163,8 @@ impl Session {
             channels: Vec::new(),
             frame_max,
             failed: CancellationToken::new(),
-            reason: OnceLock::new(),
+            failure: OnceLock::new(),
+            verdicts: Verdicts::default(),
             socket,
         })
     }
@@ -202,8 +213,8 @@ impl Session {
     }
 
     /// The session is of no more use: it is replaced.
-    pub(crate) fn fail(&self, reason: impl Into<String>) {
-        self.reason.get_or_init(|| reason.into());
+    pub(crate) fn fail(&self, failure: SessionFailure) {
+        self.failure.get_or_init(|| failure);
         self.failed.cancel();
     }
 
@@ -211,10 +222,10 @@ impl Session {
         self.failed.is_cancelled()
     }
 
-    /// Resolves to the reason once the session has failed.
-    pub(crate) async fn failure(&self) -> &str {
+    /// Resolves once the session has failed.
+    pub(crate) async fn failure(&self) -> &SessionFailure {
         self.failed.cancelled().await;
-        self.reason.get().map_or("unknown", String::as_str)
+        self.failure.get().expect("it is set before")
     }
 
     pub(crate) fn is_connected(&self) -> bool {
