@@ -20,6 +20,12 @@ class Deadline:
     def wants_more(self, count):
         return count < self.at_least and time.monotonic() < self.end
 
+    def pause(self, problem):
+        """A moment before the next look at what no broker announces."""
+        if time.monotonic() > self.end:
+            raise TimeoutError(problem)
+        time.sleep(0.05)
+
 
 def event(read):
     """The attributes of an event as the CloudEvents SDK reads them, or why it cannot."""

@@ -68,6 +68,30 @@ def list_topics(address, prefix=""):
     return sorted(partitions_of(AdminClient({"bootstrap.servers": address}), prefix))
 
 
+def leader(address, prefix):
+    """The port of the broker that leads the topic, once there is one."""
+    deadline = Deadline()
+    client = AdminClient({"bootstrap.servers": address})
+    while True:
+        metadata = client.list_topics(prefix, timeout=10)
+        number = metadata.topics[prefix].partitions[0].leader
+        if number in metadata.brokers:
+            yield metadata.brokers[number].port
+            return
+        deadline.pause(f"{prefix} has no leader")
+
+
+def in_sync(address, prefix):
+    """Waits until all replicas of the topic have what its leader has."""
+    deadline = Deadline()
+    client = AdminClient({"bootstrap.servers": address})
+    while True:
+        partition = client.list_topics(prefix, timeout=10).topics[prefix].partitions[0]
+        if sorted(partition.isrs) == sorted(partition.replicas):
+            return
+        deadline.pause(f"of {partition.replicas} only {partition.isrs} are in sync")
+
+
 def publish(address, topic, bodies, key=None, headers=None):
     producer = Producer({"bootstrap.servers": address, "message.timeout.ms": 20000})
     failures = []
@@ -145,4 +169,15 @@ def described(record):
 
 
 if __name__ == "__main__":
-    run(str, create_topics, alter_topic, deny_writes, delete_topics, list_topics, publish, read)
+    run(
+        str,
+        create_topics,
+        alter_topic,
+        deny_writes,
+        delete_topics,
+        list_topics,
+        leader,
+        in_sync,
+        publish,
+        read,
+    )

@@ -16,7 +16,7 @@ def in_session(command):
         return asyncio.run(session(address, arguments))
 
     async def session(address, arguments):
-        connection = await nats.connect(address, allow_reconnect=False)
+        connection = await nats.connect(address.split(","), allow_reconnect=False)
         try:
             return await command(connection.jetstream(timeout=20), **arguments)
         finally:
@@ -51,6 +51,42 @@ async def purge_stream(stream, name):
 async def stream_info(stream, name):
     info = await stream.stream_info(name)
     return [{"config": info.config.as_dict(), "state": info.state.as_dict()}]
+
+
+async def cluster_of(stream, name):
+    """The stream's cluster; None while nobody answers for it."""
+    try:
+        return (await stream.stream_info(name)).cluster
+    except (nats.errors.TimeoutError, nats.errors.NoRespondersError, nats.js.errors.APIError):
+        return None
+
+
+@in_session
+async def leader(stream, name):
+    """The port of the server that leads the stream, once there is one."""
+    deadline = Deadline()
+    while True:
+        cluster = await cluster_of(stream, name)
+        if cluster and cluster.leader:
+            return [int(cluster.leader.rpartition("-")[2])]
+        deadline.pause(f"{name} has no leader")
+
+
+@in_session
+async def in_sync(stream, name):
+    """Waits until all replicas of the stream have what its leader has."""
+    deadline = Deadline()
+    while True:
+        cluster = await cluster_of(stream, name)
+        if cluster and cluster.leader and all(peer.current for peer in cluster.replicas):
+            return
+        deadline.pause(f"replicas are behind: {cluster}")
+
+
+@in_session
+async def step_down(stream, name):
+    """Asks the server that leads the stream to leave that to another."""
+    await stream._api_request(f"{stream._prefix}.STREAM.LEADER.STEPDOWN.{name}", timeout=20)
 
 
 @in_session
@@ -99,6 +135,9 @@ if __name__ == "__main__":
         delete_stream,
         purge_stream,
         stream_info,
+        leader,
+        in_sync,
+        step_down,
         publish,
         read,
     )

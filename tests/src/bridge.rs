@@ -193,6 +193,58 @@ impl Bridge {
         Metrics::parse(&self.admin("/metrics").await?.text())
     }
 
+    /// The state of a sink as `/healthz` tells it, `up` or another, and its problem, if it has one.
+    ///
+    /// # Errors
+    /// Where it cannot be had.
+    pub async fn sink(&self, name: &str) -> Result<(String, String)> {
+        let report = self.admin("/healthz").await?.json()?;
+        let text = |key: &str| report["sinks"][name][key].as_str().map(str::to_owned);
+        let state = text("state").with_context(|| format!("no sink {name}: {report}"))?;
+        Ok((state, text("problem").unwrap_or_default()))
+    }
+
+    /// Resolves when `/healthz` says this of a sink; `problem` is a part of the text.
+    ///
+    /// # Errors
+    /// Where it says something else all the time.
+    pub async fn until_sink_is(&self, name: &str, state: &str, problem: &str) -> Result<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            let found = self.sink(name).await?;
+            if found.0 == state && found.1.contains(problem) {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{name} is {found:?} and does not become {state:?} {problem:?}\n{}",
+                self.process.log_tail()
+            );
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Resolves when every delivery has ended, well or not.
+    ///
+    /// # Errors
+    /// Where one goes on for longer than any patience of the tests.
+    pub async fn until_nothing_is_in_flight(&self) -> Result<()> {
+        let deadline = Instant::now() + 2 * PATIENCE;
+        loop {
+            let metrics = self.metrics().await?;
+            let in_flight = metrics.sum("vodbridge_deliveries_in_flight", &[]);
+            if in_flight <= 0.0 {
+                return Ok(());
+            }
+            ensure!(
+                Instant::now() < deadline,
+                "{in_flight} deliveries still go on\n{}",
+                self.process.log_tail()
+            );
+            sleep(Duration::from_millis(20)).await;
+        }
+    }
+
     /// Asks it to drain and end (SIGTERM).
     ///
     /// # Errors

@@ -173,6 +173,26 @@ impl Client {
         lines.collect::<Result<_, _>>().with_context(what)
     }
 
+    /// The port of the member of a cluster that leads the topic, queue or stream `place`, once there
+    /// is one.
+    ///
+    /// # Errors
+    /// Where none comes to lead.
+    pub async fn leader(&self, place: &str) -> Result<u16> {
+        let lines = self.call("leader", json!({ self.place: place })).await?;
+        let port = lines.first().and_then(Value::as_u64);
+        Ok(port.context("no port")?.try_into()?)
+    }
+
+    /// Resolves when every replica of the topic, queue or stream `place` has what its leader has.
+    ///
+    /// # Errors
+    /// Where one stays behind.
+    pub async fn in_sync(&self, place: &str) -> Result<()> {
+        let waited = self.call("in_sync", json!({ self.place: place })).await;
+        waited.map(drop)
+    }
+
     /// Everything that is at `place` now: a prefix of topics, a queue, or a stream.
     ///
     /// # Errors

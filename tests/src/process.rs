@@ -100,7 +100,11 @@ impl Process {
         self.signal(Signal::CONT)
     }
 
-    fn signal(&self, signal: Signal) -> Result<()> {
+    /// Sends a signal that means something to this program.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<()> {
         if let Some(status) = self.status() {
             return Err(anyhow!(
                 "{} has ended: {status}\n{}",

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::cluster::{Cluster, MEMBERS};
 use super::{Broker, Kind, Shared};
 use crate::installed;
 use crate::ports::free_port;
@@ -15,8 +16,11 @@ use crate::process::bound_to_us;
 /// A Kafka broker.
 #[derive(Debug)]
 pub struct Kafka {
+    id: usize,
     port: u16,
     controller_port: u16,
+    /// Of all members of the cluster, itself included.
+    voters: String,
     options: Vec<(String, String)>,
 }
 
@@ -44,11 +48,38 @@ impl Kafka {
     /// # Errors
     /// Where no port is free.
     pub fn new() -> Result<Self> {
+        let controller_port = free_port()?;
         Ok(Self {
+            id: 1,
             port: free_port()?,
-            controller_port: free_port()?,
+            controller_port,
+            voters: voter(1, controller_port),
             options: Vec::new(),
         })
+    }
+
+    /// Three members of one cluster. A topic is on all of them, and takes events as long as two
+    /// have it. Who is gone is missed within three seconds.
+    ///
+    /// # Errors
+    /// Where no port is free.
+    pub fn cluster() -> Result<[Self; MEMBERS]> {
+        let mut members = [Self::new()?, Self::new()?, Self::new()?];
+        for (member, id) in members.iter_mut().zip(1..) {
+            member.id = id;
+        }
+        let voters = (members.iter())
+            .map(|member| voter(member.id, member.controller_port))
+            .collect::<Vec<_>>()
+            .join(",");
+        Ok(members.map(|mut member| {
+            member.voters.clone_from(&voters);
+            member
+                .option("default.replication.factor", "3")
+                .option("min.insync.replicas", "2")
+                .option("broker.heartbeat.interval.ms", "500")
+                .option("broker.session.timeout.ms", "3000")
+        }))
     }
 
     /// Sets a broker option, for example `auto.create.topics.enable`.
@@ -60,18 +91,20 @@ impl Kafka {
 
     fn properties(&self, directory: &Path) -> String {
         let Self {
+            id,
             port,
             controller_port,
+            voters,
             options,
         } = self;
         let data = directory.join("data");
         let mut text = format!(
             "process.roles=broker,controller\n\
-             node.id=1\n\
+             node.id={id}\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
              advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
              controller.listener.names=CONTROLLER\n\
-             controller.quorum.voters=1@127.0.0.1:{controller_port}\n\
+             controller.quorum.voters={voters}\n\
              log.dirs={}\n\
              auto.create.topics.enable=false\n\
              offsets.topic.num.partitions=1\n\
@@ -136,7 +169,7 @@ impl Kind for Kafka {
         Ok(command)
     }
 
-    /// Asks for the metadata of the cluster, which names a broker once one is registered.
+    /// Asks for the metadata of the cluster, which names this broker once it is registered.
     /// <https://kafka.apache.org/protocol.html#The_Messages_Metadata>
     async fn greet(&self) -> Result<()> {
         let mut stream = TcpStream::connect(self.address()).await?;
@@ -146,9 +179,21 @@ impl Kind for Kafka {
         stream.write_all(&request).await?;
         let _length = stream.read_u32().await?;
         ensure!(stream.read_u32().await? == 1, "another correlation id");
-        ensure!(stream.read_u32().await? > 0, "no broker is registered yet");
+        let mut brokers = Vec::new();
+        for _ in 0..stream.read_u32().await? {
+            let _id = stream.read_u32().await?;
+            let mut host = vec![0; stream.read_u16().await?.into()];
+            stream.read_exact(&mut host).await?;
+            brokers.push(stream.read_u32().await?);
+        }
+        let registered = brokers.contains(&self.port.into());
+        ensure!(registered, "not registered yet, but {brokers:?} are");
         Ok(())
     }
+}
+
+fn voter(id: usize, controller_port: u16) -> String {
+    format!("{id}@127.0.0.1:{controller_port}")
 }
 
 fn java(directory: &Path, main: &str) -> Result<Command> {
@@ -178,4 +223,12 @@ pub async fn shared() -> Result<String> {
 /// Where it does not become ready.
 pub async fn start() -> Result<Broker<Kafka>> {
     Broker::start(Kafka::new()?).await
+}
+
+/// Starts a cluster of one's own.
+///
+/// # Errors
+/// Where a member does not become ready.
+pub async fn start_cluster() -> Result<Cluster<Kafka>> {
+    Cluster::start(Kafka::cluster()?).await
 }

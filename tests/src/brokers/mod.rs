@@ -1,8 +1,9 @@
 //! Real brokers with throw-away data, on loopback ports of their own.
 //!
 //! Ordinary tests share one broker of each kind ([`kafka::shared`] and its like); a test that
-//! stops, kills or freezes a broker starts its own.
+//! stops, kills or freezes a broker starts its own, or a [`cluster::Cluster`] of three.
 
+pub mod cluster;
 pub mod kafka;
 pub mod nats;
 pub mod rabbitmq;
@@ -83,6 +84,11 @@ impl<K: Kind> Broker<K> {
     /// The loopback port of that address.
     pub fn port(&self) -> u16 {
         self.kind.port()
+    }
+
+    /// Where its configuration, its log and its data are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
     }
 
     /// The id of its process.

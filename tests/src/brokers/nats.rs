@@ -4,10 +4,12 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Result, ensure};
+use rustix::process::Signal;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 
-use super::{Broker, Kind, Shared};
+use super::cluster::{Cluster, MEMBERS};
+use super::{Broker, Kind, PATIENCE, Shared};
 use crate::installed;
 use crate::ports::free_port;
 use crate::process::bound_to_us;
@@ -16,6 +18,8 @@ use crate::process::bound_to_us;
 #[derive(Debug)]
 pub struct Nats {
     port: u16,
+    /// In a cluster, the ports that the members reach each other on, its own first.
+    routes: Vec<u16>,
     extra: String,
 }
 
@@ -27,8 +31,24 @@ impl Nats {
     pub fn new() -> Result<Self> {
         Ok(Self {
             port: free_port()?,
+            routes: Vec::new(),
             extra: String::new(),
         })
+    }
+
+    /// Three members of one cluster, each named `vodbridge-tests-PORT`, whose lame ducks are
+    /// patient with their clients for a second.
+    ///
+    /// # Errors
+    /// Where no port is free.
+    pub fn cluster() -> Result<[Self; MEMBERS]> {
+        let mut members = [Self::new()?, Self::new()?, Self::new()?];
+        let mut routes = vec![free_port()?, free_port()?, free_port()?];
+        for member in &mut members {
+            member.routes.clone_from(&routes);
+            routes.rotate_left(1);
+        }
+        Ok(members.map(|member| member.configuration("lame_duck_grace_period: 1s")))
     }
 
     /// Adds lines to the configuration file.
@@ -37,6 +57,51 @@ impl Nats {
         self.extra.push_str(lines);
         self.extra.push('\n');
         self
+    }
+
+    fn cluster_configuration(&self) -> String {
+        let Some(own) = self.routes.first() else {
+            return String::new();
+        };
+        let routes: Vec<_> = (self.routes.iter())
+            .map(|port| format!("\"nats://127.0.0.1:{port}\""))
+            .collect();
+        format!(
+            "cluster {{ name: vodbridge-tests, listen: \"127.0.0.1:{own}\", routes: [{}] }}",
+            routes.join(", ")
+        )
+    }
+
+    /// Whoever leads the cluster's JetStream answers.
+    /// <https://docs.nats.io/reference/reference-protocols/nats_api_reference>
+    async fn ask_jetstream(stream: &mut BufReader<TcpStream>) -> Result<()> {
+        let request = b"SUB answer 1\r\nPUB $JS.API.INFO answer 0\r\n\r\n";
+        stream.write_all(request).await?;
+        let (mut head, mut body) = (String::new(), String::new());
+        stream.read_line(&mut head).await?;
+        stream.read_line(&mut body).await?;
+        let answered = head.starts_with("MSG ") && !body.contains("\"error\"");
+        ensure!(answered, "JetStream has no leader yet: {head}{body}");
+        Ok(())
+    }
+}
+
+impl Broker<Nats> {
+    /// Asks it to leave in lame duck mode: it tells its clients, hands over what it leads, closes
+    /// connections one by one after the grace period, and ends.
+    ///
+    /// # Errors
+    /// Where it has ended already.
+    pub fn lame_duck(&self) -> Result<()> {
+        self.process.signal(Signal::USR2)
+    }
+
+    /// Resolves when it has left.
+    ///
+    /// # Errors
+    /// Where it does not end in time.
+    pub async fn gone(&self) -> Result<()> {
+        self.process.wait(PATIENCE).await.map(drop)
     }
 }
 
@@ -55,10 +120,12 @@ impl Kind for Nats {
     async fn install(&mut self, directory: &Path) -> Result<()> {
         let store = directory.join("jetstream");
         let configuration = format!(
-            "server_name: vodbridge-tests\n\
-             listen: \"127.0.0.1:{}\"\n\
-             jetstream {{ store_dir: {:?} }}\n{}",
-            self.port, store, self.extra
+            "server_name: vodbridge-tests-{0}\n\
+             listen: \"127.0.0.1:{0}\"\n\
+             jetstream {{ store_dir: {store:?} }}\n{1}\n{2}",
+            self.port,
+            self.cluster_configuration(),
+            self.extra
         );
         Ok(std::fs::write(directory.join("nats.conf"), configuration)?)
     }
@@ -92,6 +159,9 @@ impl Kind for Nats {
             pong.starts_with("PONG") || pong.starts_with("-ERR 'Auth"),
             "no pong: {pong:?}"
         );
+        if !self.routes.is_empty() {
+            Self::ask_jetstream(&mut stream).await?;
+        }
         Ok(())
     }
 }
@@ -111,4 +181,12 @@ pub async fn shared() -> Result<String> {
 /// Where it does not become ready.
 pub async fn start() -> Result<Broker<Nats>> {
     Broker::start(Nats::new()?).await
+}
+
+/// Starts a cluster of one's own.
+///
+/// # Errors
+/// Where a member does not become ready.
+pub async fn start_cluster() -> Result<Cluster<Nats>> {
+    Cluster::start(Nats::cluster()?).await
 }
