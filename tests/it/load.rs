@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 use vodbridge_tests::bridge::WEBHOOK_PATH;
+use vodbridge_tests::clients::Message;
 use vodbridge_tests::http::{Connection, Response, post};
 
 /// Longer than the bridge leaves any request without an end.
@@ -137,14 +138,68 @@ async fn request(
     Ok(answer)
 }
 
-impl Tally {
-    /// Holds the answers against what the broker has: nothing that was confirmed may be missing.
-    pub(crate) fn all_are_in(&self, found: &BTreeSet<usize>) -> Result<()> {
-        let missing: Vec<_> = self.confirmed.difference(found).take(10).collect();
+/// What a fault has cost.
+#[derive(Debug)]
+pub(crate) struct Loss {
+    issued: usize,
+    confirmed: usize,
+    delivered: usize,
+    duplicated: usize,
+    missing: Vec<usize>,
+}
+
+impl Loss {
+    /// Prints the row of a table: the fault, issued, confirmed, delivered, duplicated, missing.
+    ///
+    /// # Errors
+    /// Where an event is missing.
+    #[allow(
+        clippy::print_stdout,
+        reason = "shown where a test is asked for its output"
+    )]
+    pub(crate) fn none(&self, fault: &str) -> Result<()> {
+        let Self {
+            issued,
+            confirmed,
+            delivered,
+            duplicated,
+            missing,
+        } = self;
+        println!(
+            "| {fault} | {issued} | {confirmed} | {delivered} | {duplicated} | {} |",
+            missing.len()
+        );
         ensure!(
             missing.is_empty(),
-            "answered 200, and not on the broker: {missing:?}, …"
+            "answered 200, and nowhere: {:?}, …",
+            &missing[..missing.len().min(10)]
         );
         Ok(())
     }
+}
+
+impl Tally {
+    /// Holds the answers against what is durable: the numbers of the notifications found.
+    pub(crate) fn loss(&self, numbers: &[usize]) -> Loss {
+        let found = BTreeSet::from_iter(numbers.iter().copied());
+        Loss {
+            issued: self.confirmed.len() + self.refused.len() + self.broken.len(),
+            confirmed: self.confirmed.len(),
+            delivered: found.len(),
+            duplicated: numbers.len() - found.len(),
+            missing: self.confirmed.difference(&found).copied().collect(),
+        }
+    }
+}
+
+/// The numbers of the notifications that the messages are made of.
+///
+/// # Errors
+/// Where a message is made of none.
+pub(crate) fn numbers(messages: &[Message]) -> Result<Vec<usize>> {
+    let number = |message: &Message| {
+        let subject = message.event()?.subject.clone().context("no subject")?;
+        Ok(subject.parse()?)
+    };
+    messages.iter().map(number).collect()
 }

@@ -4,26 +4,31 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
+use serde_json::json;
 use tokio::time::{Instant, sleep, timeout};
 use vodbridge_tests::bridge::{Bridge, WEBHOOK_PATH};
+use vodbridge_tests::brokers::cluster::Cluster;
 use vodbridge_tests::brokers::{Broker, Kind};
 use vodbridge_tests::http::{Connection, post};
 
-use crate::own::{Own, notification, own_kafka, own_nats, own_rabbitmq};
+use crate::own::{
+    Owned, notification, own_kafka, own_kafka_cluster, own_nats, own_nats_cluster, own_rabbitmq,
+    own_rabbitmq_cluster,
+};
 
 /// The cloud gives up after 5 s; only then may it be told anything but 200.
-const SILENCE: Duration = Duration::from_millis(5_450);
+pub(crate) const SILENCE: Duration = Duration::from_millis(5_450);
 
 /// From the return of a broker to the answer that waits for it: the longest back-off, and room
 /// for a machine with other work.
 const RECOVERY: Duration = Duration::from_secs(20);
 
 /// How a broker goes away and comes back.
-trait Outage<K: Kind> {
+trait Outage<B> {
     /// Whether attempts that the bridge has given up can still reach the broker.
     const ATTEMPTS_LAND: bool;
-    async fn begin(broker: &mut Broker<K>) -> Result<()>;
-    async fn end(broker: &mut Broker<K>) -> Result<()>;
+    async fn begin(broker: &mut B) -> Result<()>;
+    async fn end(broker: &mut B) -> Result<()>;
 }
 
 /// Connections stay open, nothing is answered.
@@ -32,7 +37,13 @@ struct Frozen;
 /// Connections are closed, new ones refused.
 struct Stopped;
 
-impl<K: Kind> Outage<K> for Frozen {
+/// Most of a cluster's members are dead: the rest may take an event, but must not ack it.
+struct Outvoted;
+
+/// One member of a cluster is dead, which matters to what asks for all.
+struct Incomplete;
+
+impl<K: Kind> Outage<Broker<K>> for Frozen {
     const ATTEMPTS_LAND: bool = true;
     async fn begin(broker: &mut Broker<K>) -> Result<()> {
         broker.pause()
@@ -42,7 +53,7 @@ impl<K: Kind> Outage<K> for Frozen {
     }
 }
 
-impl<K: Kind> Outage<K> for Stopped {
+impl<K: Kind> Outage<Broker<K>> for Stopped {
     const ATTEMPTS_LAND: bool = false;
     async fn begin(broker: &mut Broker<K>) -> Result<()> {
         broker.stop().await
@@ -52,7 +63,33 @@ impl<K: Kind> Outage<K> for Stopped {
     }
 }
 
-async fn send(bridge: &Bridge, body: &[u8]) -> Result<Connection> {
+impl<K: Kind> Outage<Cluster<K>> for Outvoted {
+    const ATTEMPTS_LAND: bool = true;
+    async fn begin(cluster: &mut Cluster<K>) -> Result<()> {
+        for member in &cluster.members[1..] {
+            member.kill().await?;
+        }
+        Ok(())
+    }
+    async fn end(cluster: &mut Cluster<K>) -> Result<()> {
+        // Together: each may wait for the other.
+        let (two, three) = cluster.members.split_at_mut(2);
+        tokio::try_join!(two[1].restart(), three[0].restart())?;
+        Ok(())
+    }
+}
+
+impl<K: Kind> Outage<Cluster<K>> for Incomplete {
+    const ATTEMPTS_LAND: bool = true;
+    async fn begin(cluster: &mut Cluster<K>) -> Result<()> {
+        cluster.members[0].kill().await
+    }
+    async fn end(cluster: &mut Cluster<K>) -> Result<()> {
+        cluster.members[0].restart().await
+    }
+}
+
+pub(crate) async fn send(bridge: &Bridge, body: &[u8]) -> Result<Connection> {
     let mut connection = Connection::open(bridge.webhook()).await?;
     connection.send(&post(WEBHOOK_PATH, body)).await?;
     Ok(connection)
@@ -76,7 +113,7 @@ async fn ready_all_the_while<T>(
     }
 }
 
-async fn copies_wait_for_the_broker<K: Kind, O: Outage<K>>(own: Result<Own<K>>) -> Result<()> {
+async fn copies_wait_for_the_broker<B, O: Outage<B>>(own: Result<Owned<B>>) -> Result<()> {
     let mut own = own?;
     let bridge = own
         .setup("sources: { callback: { webhook: { patience: 45s } } }\ndrain: { timeout: 60s }")?
@@ -90,6 +127,7 @@ async fn copies_wait_for_the_broker<K: Kind, O: Outage<K>>(own: Result<Own<K>>) 
     let id = ready_all_the_while(&bridge, copies)
         .await
         .with_context(|| bridge.log())?;
+    bridge.until_sink_is("events", "up", "").await?;
     let joined = bridge
         .metrics()
         .await?
@@ -108,15 +146,14 @@ async fn copies_wait_for_the_broker<K: Kind, O: Outage<K>>(own: Result<Own<K>>) 
 
 /// Sends three copies, ends the outage while the third waits, and returns the id that it is
 /// answered with.
-async fn three_copies<K: Kind, O: Outage<K>>(
-    bridge: &Bridge,
-    broker: &mut Broker<K>,
-) -> Result<String> {
+async fn three_copies<B, O: Outage<B>>(bridge: &Bridge, broker: &mut B) -> Result<String> {
     let body = notification(1);
     for copy in ["first", "second"] {
         let mut connection = send(bridge, &body).await?;
         connection.silent_for(SILENCE).await.context(copy)?;
     }
+    let (state, problem) = bridge.sink("events").await?;
+    ensure!(state != "up" && !problem.is_empty(), "{state}: {problem}");
     let mut third = send(bridge, &body).await?;
     let silence = third.silent_for(Duration::from_millis(500)).await;
     silence.context("third")?;
@@ -132,7 +169,7 @@ async fn three_copies<K: Kind, O: Outage<K>>(
     Ok(answer.json()?["id"].as_str().context("no id")?.to_owned())
 }
 
-async fn what_no_broker_takes_is_kept<K: Kind, O: Outage<K>>(own: Result<Own<K>>) -> Result<()> {
+async fn what_no_broker_takes_is_kept<B, O: Outage<B>>(own: Result<Owned<B>>) -> Result<()> {
     let mut own = own?;
     let bridge = own
         .setup("sources: { callback: { webhook: { patience: 9s } } }")?
@@ -216,6 +253,30 @@ async fn copies_wait_for_a_frozen_nats() -> Result<()> {
 #[tokio::test]
 async fn copies_wait_for_a_stopped_nats() -> Result<()> {
     copies_wait_for_the_broker::<_, Stopped>(own_nats().await).await
+}
+
+#[tokio::test]
+async fn copies_wait_for_an_outvoted_kafka() -> Result<()> {
+    copies_wait_for_the_broker::<_, Outvoted>(own_kafka_cluster().await).await
+}
+
+#[tokio::test]
+async fn copies_wait_for_a_kafka_short_of_replicas() -> Result<()> {
+    let own = own_kafka_cluster().await?;
+    let all = json!({ "topic": "vod.events", "config": { "min.insync.replicas": "3" } });
+    own.client.call("alter_topic", all).await?;
+    copies_wait_for_the_broker::<_, Incomplete>(Ok(own)).await
+}
+
+#[tokio::test]
+async fn copies_wait_for_an_outvoted_rabbitmq() -> Result<()> {
+    let (own, _balancer) = own_rabbitmq_cluster().await?;
+    copies_wait_for_the_broker::<_, Outvoted>(Ok(own)).await
+}
+
+#[tokio::test]
+async fn copies_wait_for_an_outvoted_nats() -> Result<()> {
+    copies_wait_for_the_broker::<_, Outvoted>(own_nats_cluster().await).await
 }
 
 #[tokio::test]

@@ -1,16 +1,25 @@
 //! A broker of a test's own, to break, as the only sink of a bridge.
 
 use anyhow::Result;
-use vodbridge_tests::bridge::Setup;
+use serde_json::{Value, json};
+use vodbridge_tests::bridge::{Bridge, Setup};
+use vodbridge_tests::brokers::cluster::Cluster;
 use vodbridge_tests::brokers::kafka::Kafka;
 use vodbridge_tests::brokers::nats::Nats;
 use vodbridge_tests::brokers::rabbitmq::RabbitMq;
-use vodbridge_tests::brokers::{Broker, Kind, nats};
+use vodbridge_tests::brokers::{Broker, kafka, nats, rabbitmq};
 use vodbridge_tests::clients::{self, Client, Message};
+use vodbridge_tests::proxy::Proxy;
 
 /// A broker with the topology that `vodbridge provision` makes.
-pub(crate) struct Own<K: Kind> {
-    pub(crate) broker: Broker<K>,
+pub(crate) type Own<K> = Owned<Broker<K>>;
+
+/// The same of a cluster.
+pub(crate) type OwnCluster<K> = Owned<Cluster<K>>;
+
+/// A broker or a cluster of them.
+pub(crate) struct Owned<B> {
+    pub(crate) broker: B,
     pub(crate) client: Client,
     /// Where the client finds all events.
     pub(crate) place: &'static str,
@@ -35,7 +44,7 @@ async fn own_kafka_as(kafka: Kafka) -> Result<Own<Kafka>> {
     let broker = Broker::start(kafka).await?;
     let address = broker.address();
     let sink = format!(r#"kafka: {{ brokers: ["{address}"], topic: "vod.{{event_type}}" }}"#);
-    Own::new(broker, clients::kafka(address), "vod.", sink).await
+    Owned::new(broker, clients::kafka(address), "vod.", sink).await
 }
 
 pub(crate) async fn own_rabbitmq() -> Result<Own<RabbitMq>> {
@@ -49,7 +58,7 @@ pub(crate) async fn own_rabbitmq_with(lines: &str) -> Result<Own<RabbitMq>> {
     let sink = format!(
         r#"rabbitmq: {{ url: "{address}", exchange: vod, routing_key: "vod.{{event_type}}" }}"#
     );
-    Own::new(broker, clients::rabbitmq(address), "vod.events", sink).await
+    Owned::new(broker, clients::rabbitmq(address), "vod.events", sink).await
 }
 
 pub(crate) async fn own_nats() -> Result<Own<Nats>> {
@@ -58,16 +67,46 @@ pub(crate) async fn own_nats() -> Result<Own<Nats>> {
     let sink = format!(
         r#"nats: {{ servers: ["{address}"], subject: "vod.{{event_type}}", stream: VOD }}"#
     );
-    Own::new(broker, clients::nats(address), "VOD", sink).await
+    Owned::new(broker, clients::nats(address), "VOD", sink).await
 }
 
-impl<K: Kind> Own<K> {
-    async fn new(
-        broker: Broker<K>,
-        client: Client,
-        place: &'static str,
-        sink: String,
-    ) -> Result<Self> {
+/// A cluster, with one topic for all events.
+pub(crate) async fn own_kafka_cluster() -> Result<OwnCluster<Kafka>> {
+    let cluster = kafka::start_cluster().await?;
+    let brokers = cluster.addresses();
+    let client = clients::kafka(brokers.join(","));
+    let sink = format!("kafka: {{ brokers: {brokers:?}, topic: vod.events }}");
+    Owned::new(cluster, client, "vod.events", sink).await
+}
+
+/// A cluster with a stream of three replicas.
+pub(crate) async fn own_nats_cluster() -> Result<OwnCluster<Nats>> {
+    let cluster = nats::start_cluster().await?;
+    let servers = cluster.addresses();
+    let client = clients::nats(servers.join(","));
+    let stream = json!({ "name": "VOD", "subjects": ["vod.>"], "num_replicas": 3 });
+    client.call("create_stream", stream).await?;
+    let sink =
+        format!(r#"nats: {{ servers: {servers:?}, subject: "vod.{{event_type}}", stream: VOD }}"#);
+    Owned::new(cluster, client, "VOD", sink).await
+}
+
+/// A cluster behind a balancer, here one that leads to a single node, with a quorum queue of three
+/// members.
+pub(crate) async fn own_rabbitmq_cluster() -> Result<(OwnCluster<RabbitMq>, Proxy)> {
+    let cluster = rabbitmq::start_cluster().await?;
+    let balancer = Proxy::start(cluster.members[0].port())?;
+    let address = format!("amqp://guest:guest@127.0.0.1:{}/%2f", balancer.port());
+    let sink = format!(
+        r#"rabbitmq: {{ url: "{address}", exchange: vod, routing_key: "vod.{{event_type}}" }}"#
+    );
+    let client = clients::rabbitmq(address);
+    let own = Owned::new(cluster, client, "vod.events", sink).await?;
+    Ok((own, balancer))
+}
+
+impl<B> Owned<B> {
+    async fn new(broker: B, client: Client, place: &'static str, sink: String) -> Result<Self> {
         let own = Self {
             broker,
             client,
@@ -110,4 +149,19 @@ pub(crate) fn notification(number: usize) -> Vec<u8> {
         r#"{{"EventType":"NewFileUpload","FileUploadEvent":{{"FileId":"{number}","MediaBasicInfo":{{"Name":"upload {number}"}}}}}}"#
     )
     .into_bytes()
+}
+
+/// The events in the files of a bridge's state directory: dead letters that no broker took, and
+/// what is undelivered.
+pub(crate) fn kept(bridge: &Bridge) -> Result<Vec<Value>> {
+    let mut events = Vec::new();
+    for entry in std::fs::read_dir(bridge.directory().join("state"))? {
+        let path = entry?.path();
+        if path.extension().is_some_and(|kind| kind == "ndjson") {
+            for line in std::fs::read_to_string(&path)?.lines() {
+                events.push(serde_json::from_str(line)?);
+            }
+        }
+    }
+    Ok(events)
 }

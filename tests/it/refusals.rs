@@ -2,26 +2,20 @@
 //! where it belongs, or, with its reason, in the dead letter; what is in neither gets none.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::{Value, json};
-use tokio::time::{sleep, timeout};
+use serde_json::json;
 use vodbridge_tests::bridge::Bridge;
 use vodbridge_tests::brokers::Kind;
 
 use crate::load::{Load, Tally};
-use crate::own::{Own, notification, own_kafka_with_acls, own_nats, own_rabbitmq_with};
+use crate::own::{Own, kept, notification, own_kafka_with_acls, own_nats, own_rabbitmq_with};
 
 const COUNT: usize = 10_000;
 const CALLERS: usize = 512;
 
 /// Long enough for what can be delivered on a busy machine, and not to wait long for the rest.
 const PATIENT: &str = "sources: { callback: { webhook: { patience: 12s } } }";
-
-/// Longer than the bridge tries to deliver anything.
-const PATIENCE: Duration = Duration::from_secs(40);
 
 /// What becomes of a notification.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -97,23 +91,13 @@ impl Found {
     }
 
     /// In the state directory: what is undelivered, and dead letters too large for the broker.
-    fn in_files(&mut self, directory: &Path) -> Result<()> {
-        for entry in std::fs::read_dir(directory)? {
-            let path = entry?.path();
-            if path
-                .extension()
-                .is_none_or(|extension| extension != "ndjson")
-            {
-                continue;
-            }
-            for line in std::fs::read_to_string(&path)?.lines() {
-                let event: Value = serde_json::from_str(line)?;
-                let fate = match event["deadletterreason"].as_str() {
-                    Some(text) => reason(text)?,
-                    None => Fate::Undelivered,
-                };
-                self.add(event["subject"].as_str(), fate)?;
-            }
+    fn in_files(&mut self, bridge: &Bridge) -> Result<()> {
+        for event in kept(bridge)? {
+            let fate = match event["deadletterreason"].as_str() {
+                Some(text) => reason(text)?,
+                None => Fate::Undelivered,
+            };
+            self.add(event["subject"].as_str(), fate)?;
         }
         Ok(())
     }
@@ -186,31 +170,16 @@ fn answers_are_right(tally: &Tally) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the bridge has given up on what nobody took.
-async fn until_all_has_ended(bridge: &Bridge) -> Result<()> {
-    let ended = async {
-        while bridge
-            .metrics()
-            .await?
-            .sum("vodbridge_deliveries_in_flight", &[])
-            > 0.0
-        {
-            sleep(Duration::from_millis(100)).await;
-        }
-        Ok(())
-    };
-    timeout(PATIENCE, ended).await.context("still in flight")?
-}
-
 async fn no_success_is_false<K: Kind>(own: Own<K>) -> Result<()> {
     let bridge = own.setup(PATIENT)?.start().await?;
     let load = Load::start(bridge.webhook(), CALLERS, COUNT - 1, mixed);
     let tally = load.finish().await;
-    until_all_has_ended(&bridge).await?;
+    // Until the bridge has given up on what nobody took.
+    bridge.until_nothing_is_in_flight().await?;
 
     let mut found = Found::default();
     found.on_the_broker(&own).await?;
-    found.in_files(&bridge.directory().join("state"))?;
+    found.in_files(&bridge)?;
     found.success_is_true(&tally)?;
     found.is_as_fated()?;
     answers_are_right(&tally)
