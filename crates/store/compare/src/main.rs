@@ -28,7 +28,9 @@ fn main() -> Result<()> {
         "append" => append(engine, &directory),
         "churn" => churn(engine, &directory),
         "abort" => {
-            fill(&mut *open(engine, &directory)?)?;
+            // Open until the end: an engine that is closed has nothing to recover.
+            let mut store = open(engine, &directory)?;
+            fill(&mut *store)?;
             println!("{engine}: filled, {} MiB", disk(&directory)? >> 20);
             std::process::abort()
         }
