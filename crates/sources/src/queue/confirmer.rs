@@ -1,6 +1,6 @@
 //! Confirms: batched by what waits, several at once, never after the lease.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use futures_util::FutureExt;
@@ -12,7 +12,7 @@ use vodbridge_core::{Intake, LogLimit, chain};
 use vodbridge_vod::api::{Action, ErrorClass, MAX_HANDLES, confirm_events};
 
 use super::backoff::Backoff;
-use super::handles::Receipt;
+use super::handles::{Handles, Receipt};
 use super::metrics::QueueSourceMetrics;
 use crate::cloud::{CallError, CloudClient};
 
@@ -28,6 +28,8 @@ pub(super) struct Confirmer {
     pub(super) sub_app_id: u64,
     pub(super) intake: Arc<Intake>,
     pub(super) metrics: Arc<QueueSourceMetrics>,
+    /// What its receipts were given by.
+    pub(super) handles: Arc<Mutex<Handles>>,
     pub(super) failures: LogLimit,
 }
 
@@ -37,12 +39,14 @@ impl Confirmer {
         sub_app_id: u64,
         intake: Arc<Intake>,
         metrics: Arc<QueueSourceMetrics>,
+        handles: Arc<Mutex<Handles>>,
     ) -> Arc<Self> {
         Arc::new(Self {
             cloud,
             sub_app_id,
             intake,
             metrics,
+            handles,
             failures: LogLimit::new(LOG_PAUSE),
         })
     }
@@ -76,7 +80,7 @@ impl Confirmer {
         async move {
             let mut backoff = Backoff::default();
             loop {
-                receipts = self.within_lease(receipts);
+                receipts = self.still_due(receipts);
                 let Some(lease_end) = receipts.iter().map(|receipt| receipt.lease_end).min() else {
                     return;
                 };
@@ -114,14 +118,22 @@ impl Confirmer {
         Ok(())
     }
 
-    /// Drops the receipts whose lease is over: the cloud would refuse them, and their events
-    /// come again.
-    fn within_lease(&self, mut receipts: Vec<Receipt>) -> Vec<Receipt> {
+    /// Drops the receipts whose lease is over: the cloud would refuse them. And those whose handle
+    /// another event has arrived under meanwhile: it would be deleted with them. Their events come
+    /// again.
+    fn still_due(&self, mut receipts: Vec<Receipt>) -> Vec<Receipt> {
         let (now, before) = (Instant::now(), receipts.len());
         receipts.retain(|receipt| receipt.lease_end > now);
-        let expired = before - receipts.len();
+        let within_lease = receipts.len();
+        let expired = before - within_lease;
         if expired > 0 {
             self.metrics.lease_expired.inc_by(expired as u64);
+        }
+        let mut handles = self.handles.lock().unwrap_or_else(PoisonError::into_inner);
+        receipts.retain(|receipt| handles.may_confirm(&receipt.handle));
+        let withheld = within_lease - receipts.len();
+        if withheld > 0 {
+            self.metrics.withheld.inc_by(withheld as u64);
         }
         receipts
     }

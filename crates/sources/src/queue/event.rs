@@ -7,7 +7,6 @@ use std::time::SystemTime;
 use bytes::Bytes;
 use futures_util::FutureExt;
 use hyper::HeaderMap;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::spawn_blocking;
 use tokio::time::Instant;
 use vodbridge_core::{DeadLetter, Ended, Envelope, Patience, Reason, Reserved, chain};
@@ -28,10 +27,8 @@ pub(super) struct Event {
     pub(super) lease: Lease,
     raw: Bytes,
     /// Tells equal events of one answer apart.
-    occurrence: Arc<str>,
+    pub(super) occurrence: Arc<str>,
     received: SystemTime,
-    /// The bytes of the whole answer, until its last event has ended.
-    _held: Arc<OwnedSemaphorePermit>,
 }
 
 /// The events of an answer.
@@ -40,7 +37,6 @@ pub(super) fn of_answer(
     pulled: &Pulled<'_>,
     lease: Lease,
     received: SystemTime,
-    held: Arc<OwnedSemaphorePermit>,
 ) -> Vec<Event> {
     let event = |(at, raw): (usize, &&[u8])| {
         let handle = event_handle(raw).filter(|handle| !handle.is_empty());
@@ -56,7 +52,6 @@ pub(super) fn of_answer(
             raw: answer.slice_ref(raw),
             occurrence: occurrence.into(),
             received,
-            _held: held.clone(),
         }
     };
     pulled.events.iter().enumerate().map(event).collect()

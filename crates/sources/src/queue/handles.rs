@@ -90,22 +90,17 @@ impl Handles {
         } else {
             self.withhold(handle, id);
         }
-        let entry = self.in_flight.get_mut(handle)?;
-        if is_durable {
+        if is_durable && let Some(entry) = self.in_flight.get_mut(handle) {
             entry.settled.push(Settled {
                 id: id.clone(),
                 lease_end: lease.end,
                 _ended: ended,
             });
         }
-        entry.open = entry.open.saturating_sub(1);
-        if entry.open > 0 {
-            return None;
-        }
         let InFlight {
             pulled, settled, ..
-        } = self.in_flight.remove(handle)?;
-        if self.withheld.get(handle).is_some() {
+        } = self.close(handle)?;
+        if !self.may_confirm(handle) {
             return None;
         }
         Some(Receipt {
@@ -114,6 +109,29 @@ impl Handles {
             pulled: pulled.unwrap_or(lease.pulled),
             events: settled,
         })
+    }
+
+    /// An event that arrived under the handle is left to its lease, and nothing is known of it
+    /// but its bytes: `event` names it. The handle is withheld as long as the memory lasts.
+    pub(super) fn left(&mut self, handle: &Arc<str>, event: &Arc<str>) {
+        self.withhold(handle, event);
+        self.close(handle);
+    }
+
+    /// Whether the handle stands for nothing but durable events. Ask again right before the
+    /// confirm: another event may have arrived under it since its receipt was given.
+    pub(super) fn may_confirm(&mut self, handle: &str) -> bool {
+        !self.in_flight.contains_key(handle) && self.withheld.get(handle).is_none()
+    }
+
+    /// One event of the handle has ended. Gives what the others left once none is open.
+    fn close(&mut self, handle: &Arc<str>) -> Option<InFlight> {
+        let entry = self.in_flight.get_mut(handle)?;
+        entry.open = entry.open.saturating_sub(1);
+        match entry.open {
+            0 => self.in_flight.remove(handle),
+            _ => None,
+        }
     }
 
     /// An event with this id was not delivered: its handle waits until a copy of it is.

@@ -42,7 +42,7 @@ pub struct Queue {
     pub(super) normalizer: Normalizer,
     pub(super) metrics: Arc<QueueSourceMetrics>,
     status: Status,
-    handles: Mutex<Handles>,
+    handles: Arc<Mutex<Handles>>,
     gate: Gate,
     bytes: Arc<Semaphore>,
     tasks: TaskTracker,
@@ -63,7 +63,7 @@ impl Queue {
         Self {
             normalizer: Normalizer::new(config.sub_app_id, &source, Via::Queue, catalogue),
             status: Status::new(source, health, &config),
-            handles: Mutex::new(Handles::new()),
+            handles: Arc::new(Mutex::new(Handles::new())),
             gate: Gate::new(config.lease),
             bytes: Arc::new(Semaphore::new(budget(&config) as usize)),
             tasks: TaskTracker::new(),
@@ -86,6 +86,7 @@ impl Queue {
             queue.config.sub_app_id,
             queue.intake.clone(),
             queue.metrics.clone(),
+            queue.handles.clone(),
         );
         let confirmer = tokio::spawn(confirmer.run(receipts));
         let pullers = (0..queue.config.pullers).map(|_| queue.pull_all(&send));
@@ -165,6 +166,9 @@ impl Queue {
         if pulled.events.is_empty() {
             return Ok(self.empty(called.sent));
         }
+        // Before anything else is waited for: from now on no handle of theirs is confirmed.
+        let events = of_answer(&called.body, &pulled, lease, received);
+        self.arrive(&events, lease);
         let soon = self.patience_end(lease);
         let more = async {
             let size = u32::try_from(called.body.len()).unwrap_or(u32::MAX);
@@ -172,28 +176,42 @@ impl Queue {
             if let Some(over) = size.min(most).checked_sub(ANSWER).filter(|over| *over > 0) {
                 held.merge(self.reserve_bytes(over).await);
             }
-            let missing = pulled.events.len().saturating_sub(permits.len());
+            let missing = events.len().saturating_sub(permits.len());
             permits.extend(self.intake.reserve(missing as u32).await);
         };
         if timeout_at(soon, more).await.is_err() {
+            self.metrics.pulled("no_room");
+            self.leave(&events);
             return Ok(Pull::LeftToTheLease);
         }
         self.metrics.pulled("events");
         self.status.reached();
-        let events = of_answer(&called.body, &pulled, lease, received, Arc::new(held));
-        let mut handles = self.handles();
-        for event in &events {
-            if let Some(handle) = &event.handle {
-                handles.arrive(handle, lease);
-            }
-        }
-        drop(handles);
+        let held = Arc::new(held);
         for (event, permit) in events.into_iter().zip(permits) {
-            let (queue, receipts) = (self.clone(), receipts.clone());
-            self.tasks
-                .spawn(async move { queue.take(event, permit, receipts).await });
+            let (queue, receipts, held) = (self.clone(), receipts.clone(), held.clone());
+            self.tasks.spawn(async move {
+                queue.take(event, permit, receipts).await;
+                // The bytes of the whole answer, until its last event has ended.
+                drop(held);
+            });
         }
         Ok(Pull::Events)
+    }
+
+    fn arrive(&self, events: &[Event], lease: Lease) {
+        let mut handles = self.handles();
+        for handle in events.iter().filter_map(|event| event.handle.as_ref()) {
+            handles.arrive(handle, lease);
+        }
+    }
+
+    fn leave(&self, events: &[Event]) {
+        let mut handles = self.handles();
+        for event in events {
+            if let Some(handle) = &event.handle {
+                handles.left(handle, &event.occurrence);
+            }
+        }
     }
 
     fn empty(&self, sent: Instant) -> Pull {

@@ -136,3 +136,32 @@ async fn an_event_pulled_again_under_its_handle_has_the_later_lease() {
         .unwrap();
     assert_eq!(receipt.lease_end, second.end);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_receipt_is_void_while_another_event_is_in_flight_under_its_handle() {
+    let (mut handles, ends, lease) = (Handles::new(), Ends::new(), lease());
+    let (shared, a, b): (Arc<str>, Arc<str>, Arc<str>) = ("h".into(), "a".into(), "b".into());
+    handles.arrive(&shared, lease);
+    let receipt = handles
+        .ended(&shared, &a, lease, ends.get(true).await)
+        .unwrap();
+    assert!(handles.may_confirm(&receipt.handle));
+    // The receipt still waits for its call when another pull brings b.
+    handles.arrive(&shared, lease);
+    assert!(!handles.may_confirm(&receipt.handle));
+    let second = handles.ended(&shared, &b, lease, ends.get(false).await);
+    assert!(second.is_none() && !handles.may_confirm(&receipt.handle));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_event_left_to_its_lease_withholds_its_handle() {
+    let (mut handles, ends, lease) = (Handles::new(), Ends::new(), lease());
+    let (shared, a, b): (Arc<str>, Arc<str>, Arc<str>) = ("h".into(), "a".into(), "b".into());
+    handles.arrive(&shared, lease);
+    handles.arrive(&shared, lease);
+    handles.left(&shared, &b);
+    let first = handles.ended(&shared, &a, lease, ends.get(true).await);
+    assert!(first.is_none() && !handles.may_confirm(&shared));
+    tokio::time::advance(LIFETIME).await;
+    assert!(handles.may_confirm(&shared));
+}
