@@ -12,8 +12,8 @@ use crate::own::{Own, own_kafka, own_nats, own_rabbitmq};
 use crate::queue::{Pulled, none_missing};
 
 /// The shortest lease that the bridge accepts, so that what comes again comes soon.
-const LEASE: Duration = Duration::from_secs(9);
-const SHORT: &str = ", lease: 9s, lease_margin: 3s";
+const LEASE: Duration = Duration::from_secs(13);
+const SHORT: &str = ", lease: 13s, lease_margin: 3s";
 const PATIENCE: Duration = Duration::from_secs(60);
 
 fn short(config: &mut CloudConfig) {

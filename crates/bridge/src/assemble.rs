@@ -53,7 +53,11 @@ pub(crate) fn try_open_sinks(config: &Config) -> impl Iterator<Item = (String, R
         .values()
         .map(config::Source::max_in_flight)
         .sum();
-    let patience = config.sources.values().map(config::Source::patience).min();
+    let patience = config
+        .sources
+        .values()
+        .map(config::Source::least_patience)
+        .min();
     let patience = patience.unwrap_or(Duration::from_secs(20));
     let message_timeout = patience.saturating_sub(DEAD_LETTER_RESERVE + KAFKA_SCAN);
     let open = move |(name, sink): (&String, &config::Sink)| {

@@ -33,6 +33,14 @@ impl Source {
         }
     }
 
+    /// How long any delivery may go on at least: a pull may have waited for its events.
+    pub(crate) fn least_patience(&self) -> Duration {
+        match self {
+            Self::Webhook(webhook) => webhook.patience,
+            Self::Queue(queue) => queue.least_patience(),
+        }
+    }
+
     /// Deliveries under way at once.
     pub(crate) fn max_in_flight(&self) -> usize {
         match self {

@@ -7,6 +7,10 @@ use vodbridge_core::config::{bytes, duration};
 
 use crate::cloud::{CredentialsConfig, DEFAULT_ENDPOINT};
 
+/// How long the cloud holds a pull that finds no event:
+/// <https://cloud.tencent.com/document/api/266/33433>.
+const LONG_POLL: Duration = Duration::from_secs(5);
+
 /// Settings of a queue source: one application's events, pulled and confirmed.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -51,6 +55,11 @@ impl QueueConfig {
     /// How long a delivery may go on, from the moment that its pull was sent.
     pub fn patience(&self) -> Duration {
         self.lease.saturating_sub(self.lease_margin)
+    }
+
+    /// What is left of the patience for an event that comes at the end of a long poll.
+    pub fn least_patience(&self) -> Duration {
+        self.patience().saturating_sub(LONG_POLL)
     }
 }
 

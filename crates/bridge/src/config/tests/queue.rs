@@ -95,14 +95,14 @@ fn impossible_times() {
         "is too short; write at least 3s: a confirm may take 2s",
     );
     one_of_queue(
-        "lease: 10s",
+        "lease: 14s",
         "lease_margin",
-        "leaves 5s of the lease (10s) to deliver in; leave at least 6s",
+        "leaves 9s of the lease (14s) to deliver in; leave at least 10s",
     );
     one_of_queue(
         "lease_margin: 1h",
         "lease_margin",
-        "leaves 0s of the lease (30s) to deliver in; leave at least 6s",
+        "leaves 0s of the lease (30s) to deliver in; leave at least 10s",
     );
     one_of_queue(
         "lease: 31s",
@@ -116,10 +116,10 @@ fn impossible_times() {
     );
     // The vendor's lease is not a simulator's.
     let simulator =
-        "endpoint: 'http://simulator:9700', lease: 9s, lease_margin: 3s, backlog_interval: 0s,";
+        "endpoint: 'http://simulator:9700', lease: 13s, lease_margin: 3s, backlog_interval: 0s,";
     assert_eq!(
         queue(&load_over(&with_credentials(simulator, KEY)).unwrap()).patience(),
-        Duration::from_secs(6)
+        Duration::from_secs(10)
     );
 }
 

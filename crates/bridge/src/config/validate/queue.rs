@@ -13,8 +13,9 @@ use crate::config::tree::KeyPath;
 
 /// A confirm may take 2 s, and travels.
 const LEAST_MARGIN: Duration = Duration::from_secs(3);
-/// A dead letter has 2 s of it, an attempt at a publish most of the rest.
-const LEAST_PATIENCE: Duration = Duration::from_secs(6);
+/// A long poll may take 5 s of it, 2 s are kept back for a dead letter, and the rest is for
+/// publishing: with less, an event that comes late in a poll is never published.
+const LEAST_PATIENCE: Duration = Duration::from_secs(10);
 /// An answer has at least so much room.
 const LEAST_BYTES: u64 = 1 << 20;
 /// The vendor's hosts, those of its regions and of its international site among them.
@@ -66,7 +67,7 @@ fn times(config: &QueueConfig, path: &KeyPath, check: &mut Check<'_>) {
         humantime::format_duration(config.lease)
     );
     let enough = config.patience() >= LEAST_PATIENCE;
-    check.that(enough || follows, &margin, problem, "leave at least 6s");
+    check.that(enough || follows, &margin, problem, "leave at least 10s");
 
     let interval = path.join("backlog_interval");
     check.not_longer_than_a_day(&interval, config.backlog_interval);
