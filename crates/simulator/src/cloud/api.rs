@@ -14,7 +14,7 @@ use super::control::Stats;
 use super::events::BATCH;
 use super::faults::{Failure, Fault, Faults};
 use super::limit::Limit;
-use super::parameters::{Parameters, missing};
+use super::parameters::{Parameters, invalid_parameter, missing};
 use super::queue::{Application, Queue};
 use super::reply::{ApiError, Reply};
 use super::settings::{Change, Mode};
@@ -203,7 +203,7 @@ impl Api {
                 parameters.finish()?;
                 let changed = application.change(change);
                 changed.map_err(|error| {
-                    ApiError::new(action.invalid_parameter(), format!("{error}."))
+                    ApiError::new(invalid_parameter(action), format!("{error}."))
                 })?;
                 Ok(String::new())
             }
@@ -218,7 +218,7 @@ impl Api {
         sub_app_id: Option<u64>,
     ) -> Result<&Application, ApiError> {
         let account = &self.config.accounts[account];
-        let invalid = |message: &str| ApiError::new(action.invalid_parameter(), message);
+        let invalid = |message: &str| ApiError::new(invalid_parameter(action), message);
         let sub_app_id = sub_app_id
             .or(account.default_application)
             .ok_or_else(|| invalid("SubAppId is required for this account."))?;
@@ -265,7 +265,7 @@ fn recognise(headers: &HeaderMap) -> Result<Action, ApiError> {
 
 fn confirm(application: &Application, handles: &[String]) -> Reply {
     let invalid = |message: &str| {
-        let code = Action::ConfirmEvents.invalid_parameter();
+        let code = invalid_parameter(Action::ConfirmEvents);
         Err(ApiError::new(code, message))
     };
     if handles.is_empty() || handles.len() > BATCH {

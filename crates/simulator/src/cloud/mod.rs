@@ -36,7 +36,6 @@
 //! | `POST /_control/issue` `{"sub_app_id":N,"events":N}` or `{"sub_app_id":N,"notification":{…}}` | issues events of the stream, or this one |
 //! | `POST /_control/settings` `{"sub_app_id":N,"mode":"PUSH","notification_url":"http://…"}` | [`Change`] |
 
-mod action;
 mod api;
 mod authentication;
 mod clock;
@@ -57,7 +56,6 @@ mod server;
 mod settings;
 mod stream;
 
-pub use action::Action;
 pub use clock::{InvalidTimeScale, TimeScale};
 pub use config::{Account, CloudConfig, EmptyAnswer, Key, Limits, MixedConfirm};
 pub use control::Stats;
@@ -68,5 +66,6 @@ pub use queue::{Queue, QueueStats};
 pub use recorded::{NoNotifications, ReadError, Recorded};
 pub use server::Cloud;
 pub use settings::{Change, InvalidChange, Mode, Switch};
+pub use vodbridge_vod::api::Action;
 
 use vodbridge_core::Secret;

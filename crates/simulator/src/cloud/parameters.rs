@@ -29,7 +29,7 @@ impl<'b> Parameters<'b> {
         };
         serde_json::from_str(raw.get()).map_err(|_| {
             let message = format!("The value of the parameter `{name}` is not valid.");
-            ApiError::new(self.action.invalid_parameter(), message)
+            ApiError::new(invalid_parameter(self.action), message)
         })
     }
 
@@ -54,4 +54,15 @@ impl<'b> Parameters<'b> {
 pub(super) fn missing(name: &str) -> ApiError {
     let message = format!("The request is missing a required parameter `{name}`.");
     ApiError::new("MissingParameter", message)
+}
+
+/// The error code for a value that will not do: the vendor's client library lists another one for
+/// the calls about the configuration than for those about events.
+pub(super) fn invalid_parameter(action: Action) -> &'static str {
+    match action {
+        Action::PullEvents | Action::ConfirmEvents | Action::DescribeEventsState => {
+            "InvalidParameterValue"
+        }
+        Action::DescribeEventConfig | Action::ModifyEventConfig => "InvalidParameter",
+    }
 }

@@ -1,7 +1,7 @@
 use std::fmt;
 
 /// A call of the API, the value of `X-TC-Action`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Action {
     /// Takes up to 16 events off the queue, for 30 s; waits up to 5 s for the first.
     PullEvents,

@@ -4,14 +4,13 @@ use std::path::PathBuf;
 
 use bytes::Bytes;
 use http_body_util::Full;
+use hyper::Request;
 use hyper::header::{AUTHORIZATION, CONTENT_TYPE};
-use hyper::{Request, StatusCode};
 use serde::Deserialize;
-use tokio::time::timeout;
 use vodbridge_core::Secret;
 use vodbridge_vod::api::api_error;
 
-use super::role::{CALL, LARGEST, until};
+use super::role::{ask, until};
 use super::{CredentialsError, Issued, Key};
 use crate::cloud::TkeOidcConfig;
 use crate::cloud::http::Http;
@@ -110,16 +109,8 @@ impl Oidc {
             .header("X-TC-Version", VERSION)
             .header("X-TC-Region", &self.region)
             .header("X-TC-Timestamp", now())
-            .body(Full::new(Bytes::from(body.to_string())))
-            .map_err(|error| failed().because(error))?;
-        let answer = timeout(CALL, self.http.send(request, LARGEST)).await;
-        let (status, body) = answer
-            .map_err(|error| failed().because(error))?
-            .map_err(|error| failed().because(error))?;
-        if status != StatusCode::OK {
-            let what = format!("the token service answers with status {status}");
-            return Err(CredentialsError::new(what, REMEDY));
-        }
+            .body(Full::new(Bytes::from(body.to_string())));
+        let body = ask(&self.http, request, "the token service", REMEDY).await?;
         match api_error(&body) {
             Ok(None) => {}
             Ok(Some(error)) => return Err(failed().because(error)),

@@ -19,8 +19,8 @@ const PATH: &str = "/latest/meta-data/cam/security-credentials/";
 const AHEAD: Duration = Duration::from_secs(300);
 /// No temporary key lives as long.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 60 * 60);
-pub(super) const CALL: Duration = Duration::from_secs(5);
-pub(super) const LARGEST: usize = 64 << 10;
+const CALL: Duration = Duration::from_secs(5);
+const LARGEST: usize = 64 << 10;
 const REMEDY: &str = "give this machine a CAM role, or name other credentials: \
                       secret_id and secret_key, profile or tke_oidc";
 
@@ -86,20 +86,29 @@ impl Role {
     }
 
     async fn get(&self, role: &str) -> Result<Bytes, CredentialsError> {
-        let failed = || CredentialsError::new("the metadata service cannot be asked", REMEDY);
-        let request = Request::get(format!("{}{PATH}{role}", self.endpoint))
-            .body(Full::default())
-            .map_err(|error| failed().because(error))?;
-        let answer = timeout(CALL, self.http.send(request, LARGEST)).await;
-        let (status, body) = answer
-            .map_err(|error| failed().because(error))?
-            .map_err(|error| failed().because(error))?;
-        if status != StatusCode::OK {
-            let what = format!("the metadata service answers with status {status}");
-            return Err(CredentialsError::new(what, REMEDY));
-        }
-        Ok(body)
+        let request = Request::get(format!("{}{PATH}{role}", self.endpoint)).body(Full::default());
+        ask(&self.http, request, "the metadata service", REMEDY).await
     }
+}
+
+/// The body of a good answer of the service named `service`.
+pub(super) async fn ask(
+    http: &Http,
+    request: hyper::http::Result<Request<Full<Bytes>>>,
+    service: &str,
+    remedy: &'static str,
+) -> Result<Bytes, CredentialsError> {
+    let failed = || CredentialsError::new(format!("{service} cannot be asked"), remedy);
+    let request = request.map_err(|error| failed().because(error))?;
+    let answer = timeout(CALL, http.send(request, LARGEST)).await;
+    let (status, body) = answer
+        .map_err(|error| failed().because(error))?
+        .map_err(|error| failed().because(error))?;
+    if status != StatusCode::OK {
+        let what = format!("{service} answers with status {status}");
+        return Err(CredentialsError::new(what, remedy));
+    }
+    Ok(body)
 }
 
 /// How long until a time in UNIX seconds; a year at most.
