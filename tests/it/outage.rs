@@ -23,6 +23,10 @@ pub(crate) const SILENCE: Duration = Duration::from_millis(5_450);
 /// for a machine with other work.
 const RECOVERY: Duration = Duration::from_secs(20);
 
+/// How long a client may still send what the bridge has given up: with a patience of 9 s librdkafka
+/// keeps a message for 5.5 s, looks once a second, and tells nobody of one that was given up.
+const ABANDONED: Duration = Duration::from_secs(7);
+
 /// How a broker goes away and comes back.
 trait Outage<B> {
     /// Whether attempts that the bridge has given up can still reach the broker.
@@ -189,6 +193,9 @@ async fn what_no_broker_takes_is_kept<B, O: Outage<B>>(own: Result<Owned<B>>) ->
         "no error is logged"
     );
 
+    if !O::ATTEMPTS_LAND {
+        sleep(ABANDONED).await;
+    }
     O::end(&mut own.broker).await?;
     let found = own.read().await?;
     ensure!(O::ATTEMPTS_LAND || found.is_empty(), "{found:?}");
