@@ -20,6 +20,7 @@ mod own;
 mod queue;
 mod queue_faults;
 mod queue_samples;
+mod reader;
 mod refusals;
 mod restart;
 mod send;

@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 use serde::Deserialize;
 
 use crate::Event;
@@ -76,6 +76,11 @@ pub fn header_value(value: &str) -> Cow<'_, str> {
     utf8_percent_encode(value, HEADER).into()
 }
 
+/// The attribute value in a header of these bindings; None where it is no UTF-8.
+pub fn header_text(value: &str) -> Option<Cow<'_, str>> {
+    percent_decode_str(value).decode_utf8().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -84,6 +89,10 @@ mod tests {
     fn header_values_are_printable_ascii() {
         assert_eq!(header_value("a b\n\"%é"), "a%20b%0A%22%25%C3%A9");
         assert_eq!(header_value("plain-value_1"), "plain-value_1");
+        for text in ["", "a b\n\"%é", "100%25", "视频"] {
+            assert_eq!(header_text(&header_value(text)).unwrap(), text);
+        }
+        assert_eq!(header_text("%ff"), None);
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! A directory of topic files that belongs to one process at a time.
 
+use std::ffi::OsStr;
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
@@ -71,14 +72,10 @@ impl Directory {
     pub(crate) fn rotated(&self, topic: &str) -> io::Result<PathBuf> {
         let mut last = 0;
         for entry in fs::read_dir(&self.path)? {
-            let name = entry?.file_name();
-            let number = name
-                .to_str()
-                .and_then(|name| name.strip_prefix(topic)?.strip_prefix('-'))
-                .and_then(|rest| rest.strip_suffix(".ndjson")?.parse::<u64>().ok());
+            let number = rotated_number(&entry?.file_name(), topic);
             last = last.max(number.unwrap_or(0));
         }
-        Ok(self.path.join(format!("{topic}-{:06}.ndjson", last + 1)))
+        Ok(self.path.join(rotated_name(topic, last + 1)))
     }
 
     /// Makes a file's content and length durable.
@@ -92,6 +89,31 @@ impl Directory {
         self.status.before_fsync()?;
         File::open(&self.path)?.sync_all()
     }
+}
+
+/// The number in the name of a full file of the topic.
+fn rotated_number(name: &OsStr, topic: &str) -> Option<u64> {
+    let rest = name.to_str()?.strip_prefix(topic)?.strip_prefix('-')?;
+    rest.strip_suffix(".ndjson")?.parse().ok()
+}
+
+fn rotated_name(topic: &str, number: u64) -> String {
+    format!("{topic}-{number:06}.ndjson")
+}
+
+/// The files of the directory that were a topic's and are full, oldest first; `vod-1.ndjson` is the
+/// file of another topic.
+pub(crate) fn rotated_files(directory: &Path, topic: &str) -> io::Result<Vec<PathBuf>> {
+    let mut files = Vec::new();
+    for entry in fs::read_dir(directory)? {
+        let name = entry?.file_name();
+        let number = rotated_number(&name, topic);
+        if let Some(number) = number.filter(|number| *name == *rotated_name(topic, *number)) {
+            files.push((number, directory.join(name)));
+        }
+    }
+    files.sort();
+    Ok(files.into_iter().map(|(_, path)| path).collect())
 }
 
 /// Options for a file that only its owner may read: it holds customer data.

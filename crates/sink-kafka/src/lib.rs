@@ -9,6 +9,8 @@ mod lane;
 mod message;
 mod options;
 mod producer;
+mod reader;
+mod received;
 mod sink;
 #[cfg(test)]
 mod tests;
@@ -18,6 +20,7 @@ pub use config::{KafkaConfig, LONGEST_TOPIC, OptionValue, is_broker};
 pub use embedded::EmbeddedKafka;
 pub use error::DeliveryError;
 pub use options::{OptionError, validate_options};
+pub use reader::KafkaReader;
 pub use sink::{KafkaConfigError, KafkaSink, Limits};
 
 /// The version of the librdkafka that is compiled in, for example `2.12.1`.

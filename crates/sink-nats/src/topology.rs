@@ -88,7 +88,7 @@ const NAMELESS: &str =
     "no stream takes all subjects, and the sink names none to create: set `stream`";
 
 impl NatsSink {
-    async fn stream(&self, name: &str) -> Result<Option<Config>, BoxError> {
+    pub(crate) async fn stream(&self, name: &str) -> Result<Option<Config>, BoxError> {
         match self.jetstream.get_stream(name).await {
             Ok(stream) => Ok(Some(stream.cached_info().config.clone())),
             Err(error) => match error.kind() {
@@ -103,7 +103,10 @@ impl NatsSink {
     }
 
     /// The streams that take the topics, and the topics that none takes.
-    async fn streams_of(&self, topics: &[String]) -> Result<(Vec<Config>, Vec<String>), BoxError> {
+    pub(crate) async fn streams_of(
+        &self,
+        topics: &[String],
+    ) -> Result<(Vec<Config>, Vec<String>), BoxError> {
         let (mut streams, mut homeless): (Vec<Config>, _) = (Vec::new(), Vec::new());
         for topic in topics {
             if streams.iter().any(|stream| takes(stream, topic)) {
@@ -148,7 +151,7 @@ impl NatsSink {
     }
 }
 
-fn takes(stream: &Config, topic: &str) -> bool {
+pub(crate) fn takes(stream: &Config, topic: &str) -> bool {
     stream.subjects.iter().any(|subject| covers(subject, topic))
 }
 

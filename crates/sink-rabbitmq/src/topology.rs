@@ -16,10 +16,14 @@ const ACK: &str = "every queue that the message was routed to took it: a durable
                    it written and fsynced on a majority of its nodes, a durable classic queue has \
                    it on one node's disk; which queues those are, AMQP does not tell";
 
+/// The queue that [`Topology::provision`] makes.
+pub(crate) fn provisioned_queue(exchange: &str) -> String {
+    format!("{exchange}.events")
+}
+
 impl RabbitMqSink {
-    /// The queue that [`Topology::provision`] makes.
     fn queue(&self) -> String {
-        format!("{}.events", self.config.exchange)
+        provisioned_queue(&self.config.exchange)
     }
 
     async fn session(&self) -> Result<Session, BoxError> {
