@@ -118,7 +118,7 @@ fn text(value: &[u8]) -> String {
 }
 
 /// Splits the answer to `PullEvents` into the bytes of each event, however many there are: none
-/// where `EventSet` is null, absent or empty.
+/// where `EventSet` is null, absent or empty. A null in it is none.
 ///
 /// Only the frame has to be JSON. An event that is no UTF-8, nested too deep or otherwise
 /// unreadable spoils no other, as long as its quotes and brackets are balanced.
@@ -134,7 +134,9 @@ pub fn split_events(answer: &[u8]) -> Result<Pulled<'_>, AnswerError> {
                 if events.len() == MOST_EVENTS {
                     return Err(Broken(0));
                 }
-                events.push(event);
+                if event != b"null" {
+                    events.push(event);
+                }
                 Ok(())
             })
             .map_err(|broken| broken.in_part(event_set, answer))?;

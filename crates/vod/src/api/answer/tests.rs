@@ -37,6 +37,7 @@ fn no_event_has_three_forms_and_more_spellings() {
         r#"{"Response":{"RequestId":"r"}}"#,
         r#"{"Response":{"EventSet":[],"RequestId":"r"}}"#,
         r#"{"Response":{"EventSet":[ ],"RequestId":"r","Error":null}}"#,
+        r#"{"Response":{"EventSet":[null, null],"RequestId":"r"}}"#,
         "{ \"Response\" : { } }\r\n",
         r#"{"Other":[1],"Response":{"RequestId":7}}"#,
     ] {
