@@ -140,6 +140,8 @@ impl Handles {
         ids.insert(id.clone());
         self.withheld.insert(handle.clone(), ids);
         let mut handles = self.waiting.remove(id).unwrap_or_default();
+        // An event that is never delivered comes again and again, under a new handle each time.
+        handles.retain(|of| self.withheld.get(of).is_some());
         if !handles.contains(handle) {
             handles.push(handle.clone());
         }

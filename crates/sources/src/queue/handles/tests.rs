@@ -165,3 +165,18 @@ async fn an_event_left_to_its_lease_withholds_its_handle() {
     tokio::time::advance(LIFETIME).await;
     assert!(handles.may_confirm(&shared));
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_event_that_is_never_delivered_keeps_no_more_handles_than_are_withheld() {
+    let (mut handles, ends) = (Handles::new(), Ends::new());
+    let event: Arc<str> = "a".into();
+    for nth in 0..500 {
+        let (handle, lease): (Arc<str>, _) = (format!("h{nth}").into(), lease());
+        handles.arrive(&handle, lease);
+        let ended = ends.get(false).await;
+        assert!(handles.ended(&handle, &event, lease, ended).is_none());
+        tokio::time::advance(Duration::from_secs(30)).await;
+    }
+    let kept = handles.waiting.get(&event).map_or(0, Vec::len);
+    assert!(kept <= 21, "{kept}");
+}
