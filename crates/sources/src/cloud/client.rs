@@ -1,7 +1,7 @@
 //! Signed calls of the cloud's API.
 
 use std::sync::Arc;
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
 use http_body_util::Full;
@@ -13,26 +13,13 @@ use vodbridge_vod::api::{Action, ErrorClass, SERVICE, VERSION, api_error};
 use vodbridge_vod::signature::tc3;
 
 use super::http::Http;
-use super::limiter::NoRoom;
-use super::{CallError, Credentials, CredentialsError, HttpError, Limiter};
+use super::{CallError, Credentials, CredentialsError, HttpError, Key, Limiter};
 
 const JSON: &str = "application/json";
 /// What is taken of an answer at most. The vendor names no limit for 16 events.
 const LARGEST_ANSWER: usize = 32 << 20;
-/// A longer answer is no error, and is looked at by who asked.
+/// A longer answer to a pull is no error, and is looked at by who asked.
 const LARGEST_ERROR: usize = 16 << 10;
-
-/// A long poll that is given up early hides what it would have brought for a whole lease. Vendor:
-/// it answers within 5 s, <https://cloud.tencent.com/document/api/266/33433>.
-const LONG_POLL: Duration = Duration::from_secs(6);
-
-/// How long the answer to a call may take that is served.
-fn answers_within(action: Action) -> Duration {
-    match action {
-        Action::PullEvents => LONG_POLL,
-        _ => Duration::ZERO,
-    }
-}
 
 /// The API of one endpoint, called with one account's credentials.
 #[derive(Debug)]
@@ -103,41 +90,77 @@ impl CloudClient {
     ///
     /// # Errors
     ///
-    /// [`CallError`], [`CallError::TimedOut`] at the deadline; the cloud may have done what it
-    /// was asked for all the same. [`CallError::NoRoom`] at once, where the account's limit leaves
-    /// no time for the answer.
+    /// As [`Turn::call`].
     pub async fn call(
         &self,
         action: Action,
         body: Vec<u8>,
         deadline: Instant,
     ) -> Result<Called, CallError> {
-        let latest = deadline.checked_sub(answers_within(action));
-        let latest = latest.unwrap_or(deadline);
-        let call = async {
-            let room = self.limiter.acquire(action, latest).await;
-            room.map_err(|NoRoom| CallError::NoRoom)?;
-            self.call_now(action, body.into()).await
-        };
-        timeout_at(deadline, call)
+        let turn = timeout_at(deadline, self.turn(action)).await;
+        let turn = turn.unwrap_or(Err(CallError::TimedOut))?;
+        turn.call(body, deadline).await
+    }
+
+    /// Waits until the account's limit allows a call of `action`, and there is a key to sign it.
+    /// First come, first served; who stops waiting keeps nobody from calling.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError::Credentials`].
+    pub async fn turn(&self, action: Action) -> Result<Turn<'_>, CallError> {
+        self.limiter.turn(action).await;
+        Ok(Turn {
+            key: self.credentials.current().await?,
+            client: self,
+            action,
+        })
+    }
+}
+
+/// A call that may be made now.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    client: &'a CloudClient,
+    action: Action,
+    key: Arc<Key>,
+}
+
+impl Turn<'_> {
+    /// Makes it, with a JSON `body`. None is sent after `deadline`, not by a process that was
+    /// suspended either.
+    ///
+    /// # Errors
+    ///
+    /// [`CallError`], [`CallError::TimedOut`] at the deadline; the cloud may have done what it
+    /// was asked for all the same.
+    pub async fn call(self, body: Vec<u8>, deadline: Instant) -> Result<Called, CallError> {
+        if Instant::now() >= deadline {
+            return Err(CallError::TimedOut);
+        }
+        timeout_at(deadline, self.call_now(body.into()))
             .await
             .unwrap_or(Err(CallError::TimedOut))
     }
 
-    async fn call_now(&self, action: Action, body: Bytes) -> Result<Called, CallError> {
-        let key = self.credentials.current().await?;
+    async fn call_now(&self, body: Bytes) -> Result<Called, CallError> {
+        let Self {
+            client,
+            action,
+            key,
+        } = self;
         let timestamp = SystemTime::now().duration_since(UNIX_EPOCH);
         let timestamp = timestamp.unwrap_or_default().as_secs();
         let signed = tc3::Request {
             service: SERVICE,
-            host: &self.host,
+            host: &client.host,
             content_type: JSON,
             body: &body,
             timestamp,
         };
         let authorization = signed.authorization(&key.id, &key.key);
-        let mut request = Request::post(&self.uri)
-            .header(HOST, &*self.host)
+        let mut request = Request::post(&client.uri)
+            .header(HOST, &*client.host)
             .header(CONTENT_TYPE, JSON)
             .header(AUTHORIZATION, hidden(&authorization)?)
             .header("X-TC-Action", action.name())
@@ -146,23 +169,22 @@ impl CloudClient {
         if let Some(token) = &key.token {
             request = request.header("X-TC-Token", hidden(token.expose())?);
         }
-        if let Some(region) = &self.region {
+        if let Some(region) = &client.region {
             request = request.header("X-TC-Region", region);
         }
         let request = request
             .body(Full::new(body))
             .map_err(|error| HttpError::Transport(error.into()))?;
         let sent = Instant::now();
-        let (status, body) = self.http.send(request, LARGEST_ANSWER).await?;
+        let (status, body) = client.http.send(request, LARGEST_ANSWER).await?;
         if status != StatusCode::OK {
             return Err(CallError::Status(status.as_u16()));
         }
-        if body.len() <= LARGEST_ERROR
-            && let Some(error) = api_error(&body)?
-        {
-            match error.class(action) {
-                ErrorClass::Throttled => self.limiter.throttled(action),
-                ErrorClass::Reauthenticate => self.credentials.invalidate(&key),
+        let are_events = *action == Action::PullEvents && body.len() > LARGEST_ERROR;
+        if !are_events && let Some(error) = api_error(&body)? {
+            match error.class(*action) {
+                ErrorClass::Throttled => client.limiter.throttled(*action),
+                ErrorClass::Reauthenticate => client.credentials.invalidate(key),
                 _ => {}
             }
             return Err(error.into());

@@ -23,9 +23,6 @@ pub enum CallError {
     /// No answer came in time.
     #[error("no answer in time")]
     TimedOut,
-    /// The account's limit leaves no call in time.
-    #[error("so many calls wait for the account's limit that this one would come too late")]
-    NoRoom,
     /// There are no credentials to sign with.
     #[error("no credentials")]
     Credentials(#[from] CredentialsError),
@@ -46,7 +43,6 @@ impl CallError {
         match self {
             Self::Api(error) => error.class(action),
             Self::Credentials(_) => ErrorClass::Reauthenticate,
-            Self::NoRoom => ErrorClass::Throttled,
             Self::Answer(_) | Self::Status(_) | Self::Http(_) | Self::TimedOut => {
                 ErrorClass::BackOff
             }
@@ -58,9 +54,6 @@ impl CallError {
         match self {
             Self::Api(error) => error.remedy(action),
             Self::Credentials(error) => error.remedy(),
-            Self::NoRoom => {
-                "lower pullers, or raise calls_per_second to what the account is allowed"
-            }
             Self::Answer(_) | Self::Status(_) => {
                 "check `endpoint`, and what stands between here and the cloud"
             }

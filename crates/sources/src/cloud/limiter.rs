@@ -1,6 +1,5 @@
 //! The account's limits: so many calls a second of each kind, fewer when the cloud throttles.
 
-use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,17 +18,20 @@ const CONFIRMS_FIRST: Duration = Duration::from_secs(1);
 /// The limits of one account, shared by all that call with its credentials.
 #[derive(Debug)]
 pub struct Limiter {
-    lanes: Mutex<HashMap<Action, Lane>>,
-    /// Calls a second of PullEvents and of ConfirmEvents.
-    rate: f64,
+    /// Of each action.
+    lanes: [Lane; Action::ALL.len()],
 }
-
-/// The account's calls are taken up for as long as the caller would wait.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct NoRoom;
 
 #[derive(Debug)]
 struct Lane {
+    /// Whose turn is next: first come, first served, so that sources that call all the time keep
+    /// no other from calling. Who stops waiting leaves no gap.
+    line: tokio::sync::Mutex<()>,
+    pace: Mutex<Pace>,
+}
+
+#[derive(Debug)]
+struct Pace {
     most: f64,
     rate: f64,
     /// When the next call may go.
@@ -42,64 +44,72 @@ struct Lane {
 impl Limiter {
     /// At most this many pulls, and as many confirms, a second.
     pub fn new(calls_per_second: u32) -> Self {
+        let lane = |action: Action| {
+            let most = match action {
+                Action::PullEvents | Action::ConfirmEvents => calls_per_second.max(1),
+                _ => action.default_rate(),
+            };
+            Lane::new(f64::from(most))
+        };
         Self {
-            lanes: Mutex::default(),
-            rate: f64::from(calls_per_second.max(1)),
+            lanes: Action::ALL.map(lane),
         }
     }
 
-    /// Resolves when a call may be made. One that could not go by `latest` is refused at once and
-    /// takes no place: whoever gives up early would only keep others from going.
-    pub(super) async fn acquire(&self, action: Action, latest: Instant) -> Result<(), NoRoom> {
-        let at = {
-            let mut lanes = self.lanes();
-            let lane = self.lane(&mut lanes, action);
-            lane.recover();
-            let now = Instant::now();
-            let earliest = now.checked_sub(BURST).unwrap_or(now);
-            let at = lane.next.max(earliest);
-            if at > latest {
-                return Err(NoRoom);
-            }
-            lane.next = at + Duration::from_secs_f64(1.0 / lane.rate);
-            at
-        };
-        sleep_until(at).await;
-        Ok(())
+    /// Resolves when a call may be made.
+    pub(super) async fn turn(&self, action: Action) {
+        let lane = &self.lanes[action as usize];
+        let _first = lane.line.lock().await;
+        loop {
+            let next = match lane.pace().take() {
+                Ok(()) => return,
+                Err(next) => next,
+            };
+            sleep_until(next).await;
+        }
     }
 
     /// The cloud refused a call because there were too many.
     pub(super) fn throttled(&self, action: Action) {
-        let mut lanes = self.lanes();
+        self.lanes[action as usize].pace().throttled();
+        let mut pulls = self.lanes[Action::PullEvents as usize].pace();
+        pulls.next = pulls.next.max(Instant::now() + CONFIRMS_FIRST);
+    }
+}
+
+impl Lane {
+    fn new(most: f64) -> Self {
         let now = Instant::now();
-        self.lane(&mut lanes, action).throttled();
-        let pulls = self.lane(&mut lanes, Action::PullEvents);
-        pulls.next = pulls.next.max(now + CONFIRMS_FIRST);
-    }
-
-    fn lanes(&self) -> MutexGuard<'_, HashMap<Action, Lane>> {
-        self.lanes.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn lane<'a>(&self, lanes: &'a mut HashMap<Action, Lane>, action: Action) -> &'a mut Lane {
-        lanes.entry(action).or_insert_with(|| {
-            let most = match action {
-                Action::PullEvents | Action::ConfirmEvents => self.rate,
-                _ => f64::from(action.default_rate()),
-            };
-            let now = Instant::now();
-            Lane {
+        Self {
+            line: tokio::sync::Mutex::new(()),
+            pace: Mutex::new(Pace {
                 most,
                 rate: most,
                 next: now,
                 changed: now,
                 throttled: None,
-            }
-        })
+            }),
+        }
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Lane {
+impl Pace {
+    /// A call goes now, or not before the returned moment.
+    fn take(&mut self) -> Result<(), Instant> {
+        let now = Instant::now();
+        if now < self.next {
+            return Err(self.next);
+        }
+        self.recover();
+        let earliest = now.checked_sub(BURST).unwrap_or(now);
+        self.next = self.next.max(earliest) + Duration::from_secs_f64(1.0 / self.rate);
+        Ok(())
+    }
+
     fn recover(&mut self) {
         let now = Instant::now();
         let share = (now - self.changed).as_secs_f64() / RECOVERY.as_secs_f64();
@@ -120,12 +130,14 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use tokio::time::{sleep, timeout, timeout_at};
+
     use super::*;
 
     async fn calls(limiter: &Limiter, action: Action, within: Duration) -> u32 {
         let end = Instant::now() + within;
         let mut calls = 0;
-        while limiter.acquire(action, end).await.is_ok() {
+        while timeout_at(end, limiter.turn(action)).await.is_ok() {
             calls += 1;
         }
         calls
@@ -148,8 +160,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_throttled_account_slows_down_confirms_first_and_recovers() {
         let limiter = Limiter::new(100);
-        let first = limiter.acquire(Action::ConfirmEvents, Instant::now()).await;
-        assert_eq!(first, Ok(()));
+        limiter.turn(Action::ConfirmEvents).await;
         (0..5).for_each(|_| limiter.throttled(Action::ConfirmEvents));
         let while_first = CONFIRMS_FIRST - Duration::from_millis(1);
         let (pulls, confirms) = tokio::join!(
@@ -162,15 +173,42 @@ mod tests {
         let pulls = calls(&limiter, Action::PullEvents, Duration::from_secs(1)).await;
         assert!((99..=111).contains(&pulls), "{pulls}");
     }
+
     #[tokio::test(start_paused = true)]
-    async fn who_cannot_wait_takes_no_place() {
+    async fn a_line_that_stands_when_the_cloud_throttles_waits_too() {
         let limiter = Limiter::new(1);
-        let soon = |seconds| Instant::now() + Duration::from_secs(seconds);
-        assert_eq!(limiter.acquire(Action::PullEvents, soon(0)).await, Ok(()));
-        for _ in 0..100 {
-            let refused = limiter.acquire(Action::PullEvents, soon(0)).await;
-            assert_eq!(refused, Err(NoRoom));
+        limiter.turn(Action::PullEvents).await;
+        let began = Instant::now();
+        let throttled = async {
+            sleep(Duration::from_millis(900)).await;
+            limiter.throttled(Action::ConfirmEvents);
+        };
+        tokio::join!(limiter.turn(Action::PullEvents), throttled);
+        assert_eq!(began.elapsed(), Duration::from_millis(1_900));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_stops_waiting_takes_no_turn() {
+        let limiter = Limiter::new(1);
+        limiter.turn(Action::PullEvents).await;
+        let began = Instant::now();
+        for _ in 0..9 {
+            let waits = timeout(Duration::from_millis(100), limiter.turn(Action::PullEvents));
+            assert!(waits.await.is_err());
         }
-        assert_eq!(limiter.acquire(Action::PullEvents, soon(1)).await, Ok(()));
+        limiter.turn(Action::PullEvents).await;
+        assert_eq!(began.elapsed(), Duration::from_secs(1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn all_who_wait_get_their_turn() {
+        let limiter = Limiter::new(2);
+        let minute = Duration::from_secs(60);
+        let callers = (0..20).map(|_| calls(&limiter, Action::PullEvents, minute));
+        let calls = futures_util::future::join_all(callers).await;
+        assert!(
+            calls.iter().all(|calls| (5..=7).contains(calls)),
+            "{calls:?}"
+        );
     }
 }

@@ -6,21 +6,23 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::task::TaskTracker;
-use vodbridge_core::{Intake, LogLimit, chain};
+use vodbridge_core::Intake;
 use vodbridge_vod::api::{Action, ErrorClass, MAX_HANDLES, confirm_events};
 
 use super::backoff::Backoff;
 use super::handles::{Handles, Receipt};
 use super::metrics::QueueSourceMetrics;
-use crate::cloud::{CallError, CloudClient};
+use super::status::Status;
+use crate::cloud::{CallError, CloudClient, Turn};
 
 /// One call may take so long.
 const CALL: Duration = Duration::from_secs(2);
 /// Calls under way at once.
 const CALLS: usize = 16;
-const LOG_PAUSE: Duration = Duration::from_secs(10);
+/// A lease is too short for long pauses.
+const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// Confirms the receipts of one source.
 pub(super) struct Confirmer {
@@ -30,27 +32,10 @@ pub(super) struct Confirmer {
     pub(super) metrics: Arc<QueueSourceMetrics>,
     /// What its receipts were given by.
     pub(super) handles: Arc<Mutex<Handles>>,
-    pub(super) failures: LogLimit,
+    pub(super) status: Arc<Status>,
 }
 
 impl Confirmer {
-    pub(super) fn new(
-        cloud: Arc<CloudClient>,
-        sub_app_id: u64,
-        intake: Arc<Intake>,
-        metrics: Arc<QueueSourceMetrics>,
-        handles: Arc<Mutex<Handles>>,
-    ) -> Arc<Self> {
-        Arc::new(Self {
-            cloud,
-            sub_app_id,
-            intake,
-            metrics,
-            handles,
-            failures: LogLimit::new(LOG_PAUSE),
-        })
-    }
-
     /// Confirms what comes, until nobody can send any more and all is confirmed or given up.
     pub(super) async fn run(self: Arc<Self>, mut receipts: mpsc::Receiver<Receipt>) {
         let calls = Arc::new(Semaphore::new(CALLS));
@@ -79,13 +64,21 @@ impl Confirmer {
     fn confirm(&self, mut receipts: Vec<Receipt>) -> BoxFuture<'_, ()> {
         async move {
             let mut backoff = Backoff::default();
-            loop {
+            while let Some(last) = receipts.iter().map(|receipt| receipt.lease_end).max() {
+                let turn = self.cloud.turn(Action::ConfirmEvents);
+                let turn = timeout_at(last, turn).await;
+                let turn = turn.unwrap_or(Err(CallError::TimedOut));
+                // Not before the turn has come: that can take long.
                 receipts = self.still_due(receipts);
                 let Some(lease_end) = receipts.iter().map(|receipt| receipt.lease_end).min() else {
                     return;
                 };
                 let deadline = lease_end.min(Instant::now() + CALL);
-                match self.call(&receipts, deadline).await {
+                let called = match turn {
+                    Ok(turn) => self.call(turn, &receipts, deadline).await,
+                    Err(error) => Err(error),
+                };
+                match called {
                     Ok(()) => return self.confirmed(receipts),
                     Err(error) => match error.class(Action::ConfirmEvents) {
                         ErrorClass::Stale if receipts.len() > 1 => {
@@ -94,13 +87,14 @@ impl Confirmer {
                             receipts = rest;
                         }
                         ErrorClass::Stale => return self.metrics.confirm("stale", 1),
-                        ErrorClass::Stop => {
-                            self.log(&error);
+                        class @ ErrorClass::Stop => {
+                            self.status.confirm_failed(class, &error);
                             return self.metrics.confirm("failed", receipts.len());
                         }
-                        _ => {
-                            self.log(&error);
-                            sleep(backoff.next().min(lease_end - Instant::now())).await;
+                        class => {
+                            self.status.confirm_failed(class, &error);
+                            let pause = backoff.next().min(LONGEST_PAUSE);
+                            sleep(pause.min(lease_end - Instant::now())).await;
                         }
                     },
                 }
@@ -109,12 +103,15 @@ impl Confirmer {
         .boxed()
     }
 
-    async fn call(&self, receipts: &[Receipt], deadline: Instant) -> Result<(), CallError> {
+    async fn call(
+        &self,
+        turn: Turn<'_>,
+        receipts: &[Receipt],
+        deadline: Instant,
+    ) -> Result<(), CallError> {
         let handles: Vec<_> = receipts.iter().map(|receipt| &*receipt.handle).collect();
         let body = confirm_events(self.sub_app_id, &handles);
-        self.cloud
-            .call(Action::ConfirmEvents, body, deadline)
-            .await?;
+        turn.call(body, deadline).await?;
         Ok(())
     }
 
@@ -139,6 +136,7 @@ impl Confirmer {
     }
 
     fn confirmed(&self, receipts: Vec<Receipt>) {
+        self.status.confirmed();
         self.metrics.confirm("confirmed", receipts.len());
         let now = Instant::now();
         for receipt in receipts {
@@ -148,19 +146,6 @@ impl Confirmer {
             for event in receipt.events {
                 self.intake.confirmed(&event.id);
             }
-        }
-    }
-
-    fn log(&self, error: &CallError) {
-        if let Some(held_back) = self.failures.allows() {
-            tracing::warn!(
-                source = &**self.intake.source(),
-                error = chain(error),
-                remedy = error.remedy(Action::ConfirmEvents),
-                held_back,
-                "a confirm failed; events that are not confirmed within their lease come again, \
-                 and are confirmed then without a second publish"
-            );
         }
     }
 }

@@ -41,7 +41,7 @@ pub struct Queue {
     pub(super) intake: Arc<Intake>,
     pub(super) normalizer: Normalizer,
     pub(super) metrics: Arc<QueueSourceMetrics>,
-    status: Status,
+    status: Arc<Status>,
     handles: Arc<Mutex<Handles>>,
     gate: Gate,
     bytes: Arc<Semaphore>,
@@ -62,7 +62,7 @@ impl Queue {
         let source = intake.source().clone();
         Self {
             normalizer: Normalizer::new(config.sub_app_id, &source, Via::Queue, catalogue),
-            status: Status::new(source, health, &config),
+            status: Arc::new(Status::new(source, health, &config)),
             handles: Arc::new(Mutex::new(Handles::new())),
             gate: Gate::new(config.lease),
             bytes: Arc::new(Semaphore::new(budget(&config) as usize)),
@@ -81,13 +81,14 @@ impl Queue {
         let queue = Arc::new(self);
         // Permits bound the receipts, so there is always room.
         let (send, receipts) = mpsc::channel(queue.config.max_in_flight);
-        let confirmer = Confirmer::new(
-            queue.cloud.clone(),
-            queue.config.sub_app_id,
-            queue.intake.clone(),
-            queue.metrics.clone(),
-            queue.handles.clone(),
-        );
+        let confirmer = Arc::new(Confirmer {
+            cloud: queue.cloud.clone(),
+            sub_app_id: queue.config.sub_app_id,
+            intake: queue.intake.clone(),
+            metrics: queue.metrics.clone(),
+            handles: queue.handles.clone(),
+            status: queue.status.clone(),
+        });
         let confirmer = tokio::spawn(confirmer.run(receipts));
         let pullers = (0..queue.config.pullers).map(|_| queue.pull_all(&send));
         tokio::select! {
@@ -108,13 +109,17 @@ impl Queue {
     async fn pull_all(self: &Arc<Self>, receipts: &mpsc::Sender<Receipt>) {
         let (mut failed, mut empty) = (Backoff::default(), Backoff::default());
         loop {
-            let pause = match self.pull(receipts).await {
+            let pulled = self.pull(receipts).await;
+            if pulled.is_ok() {
+                failed.reset();
+            }
+            let pause = match pulled {
                 Ok(Pull::Events) => {
                     empty.reset();
-                    Duration::ZERO
+                    continue;
                 }
                 Ok(Pull::Empty { after }) if after < SOON => empty.next().min(SOON),
-                Ok(Pull::Empty { .. }) => Duration::ZERO,
+                Ok(Pull::Empty { .. }) => continue,
                 Ok(Pull::LeftToTheLease) => SOON,
                 Err(error) => {
                     let class = error.class(Action::PullEvents);
@@ -126,22 +131,19 @@ impl Queue {
                     }
                 }
             };
-            if pause.is_zero() {
-                failed.reset();
-            } else {
-                sleep(pause).await;
-            }
+            sleep(pause).await;
         }
     }
 
     /// One pull: permits, the call, and a task for each event of the answer.
     async fn pull(self: &Arc<Self>, receipts: &mpsc::Sender<Receipt>) -> Result<Pull, CallError> {
         self.gate.pass().await;
-        let mut permits = self.intake.reserve(MAX_EVENTS as u32).await;
-        let mut held = self.reserve_bytes(ANSWER.min(budget(&self.config))).await;
+        let permits = self.intake.reserve(MAX_EVENTS as u32).await;
+        let held = self.reserve_bytes(ANSWER.min(budget(&self.config))).await;
         let body = pull_events(self.config.sub_app_id);
+        let turn = self.cloud.turn(Action::PullEvents).await?;
         let deadline = Instant::now() + POLL;
-        let called = match self.cloud.call(Action::PullEvents, body, deadline).await {
+        let called = match turn.call(body, deadline).await {
             Ok(called) => called,
             Err(error) if error.class(Action::PullEvents) == ErrorClass::Empty => {
                 return Ok(self.empty(deadline - POLL));
@@ -169,32 +171,34 @@ impl Queue {
         // Before anything else is waited for: from now on no handle of theirs is confirmed.
         let events = of_answer(&called.body, &pulled, lease, received);
         self.arrive(&events, lease);
-        let soon = self.patience_end(lease);
-        let more = async {
-            let size = u32::try_from(called.body.len()).unwrap_or(u32::MAX);
-            let most = budget(&self.config);
-            if let Some(over) = size.min(most).checked_sub(ANSWER).filter(|over| *over > 0) {
-                held.merge(self.reserve_bytes(over).await);
-            }
-            let missing = events.len().saturating_sub(permits.len());
-            permits.extend(self.intake.reserve(missing as u32).await);
-        };
-        if timeout_at(soon, more).await.is_err() {
-            self.metrics.pulled("no_room");
-            self.leave(&events);
-            return Ok(Pull::LeftToTheLease);
-        }
-        self.metrics.pulled("events");
         self.status.reached();
-        let held = Arc::new(held);
-        for (event, permit) in events.into_iter().zip(permits) {
+        let soon = self.patience_end(lease);
+        let held = timeout_at(soon, self.room_for(called.body.len(), held)).await;
+        let Ok(held) = held.map(Arc::new) else {
+            return Ok(self.leave(&events));
+        };
+        let mut permits = permits.into_iter();
+        for (at, event) in events.iter().enumerate() {
+            // An answer with more events than the cloud says it gives takes them one by one.
+            let permit = match permits.next() {
+                Some(permit) => Some(permit),
+                None => timeout_at(soon, self.intake.reserve(1))
+                    .await
+                    .ok()
+                    .and_then(|mut one| one.pop()),
+            };
+            let Some(permit) = permit else {
+                return Ok(self.leave(&events[at..]));
+            };
             let (queue, receipts, held) = (self.clone(), receipts.clone(), held.clone());
+            let event = event.clone();
             self.tasks.spawn(async move {
                 queue.take(event, permit, receipts).await;
                 // The bytes of the whole answer, until its last event has ended.
                 drop(held);
             });
         }
+        self.metrics.pulled("events");
         Ok(Pull::Events)
     }
 
@@ -205,13 +209,15 @@ impl Queue {
         }
     }
 
-    fn leave(&self, events: &[Event]) {
+    fn leave(&self, events: &[Event]) -> Pull {
+        self.metrics.pulled("no_room");
         let mut handles = self.handles();
         for event in events {
             if let Some(handle) = &event.handle {
                 handles.left(handle, &event.occurrence);
             }
         }
+        Pull::LeftToTheLease
     }
 
     fn empty(&self, sent: Instant) -> Pull {
@@ -269,6 +275,22 @@ impl Queue {
 
     fn patience_end(&self, lease: Lease) -> Instant {
         lease.pulled + self.config.patience()
+    }
+
+    /// What an answer of this size takes of the byte budget, in place of what was reserved for it.
+    /// That goes back first: answers that each kept a part would wait for each other.
+    async fn room_for(&self, size: usize, mut held: OwnedSemaphorePermit) -> OwnedSemaphorePermit {
+        let size = size.min(budget(&self.config) as usize);
+        match held.num_permits().checked_sub(size) {
+            Some(unused) => {
+                drop(held.split(unused));
+                held
+            }
+            None => {
+                drop(held);
+                self.reserve_bytes(size as u32).await
+            }
+        }
     }
 
     async fn reserve_bytes(&self, bytes: u32) -> OwnedSemaphorePermit {
