@@ -50,6 +50,8 @@ async fn a_signed_sample_is_confirmed() -> Result<()> {
                 line.starts_with(&format!("{name}: 200 ")),
                 "{place}: {line}"
             );
+            let (_, id) = line.rsplit_once(", id ").context("no id")?;
+            ensure!(id.len() == 64, "{place}: {line}");
         }
         ensure!(!ran.out.contains(KEY), "the key is shown");
     }
@@ -77,6 +79,8 @@ async fn a_wrong_signature_is_a_failure() -> Result<()> {
         let ran = send(&bridge, &json).await?;
         ensure!(ran.code == Some(1), "{arguments:?}: {ran:?}");
         assert_eq!(ran.json()?[0]["status"], 401, "{arguments:?}");
+        let error = ran.json()?[0]["error"].take();
+        ensure!(error.is_string(), "{arguments:?}: {ran:?}");
         ensure!(!ran.out.contains("wrongKey"), "the key is shown");
     }
     assert_eq!(published(&bridge, "NewFileUpload"), 0);

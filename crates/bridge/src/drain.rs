@@ -37,7 +37,7 @@ impl Signals {
 
     /// Resolves at the next one that is not the first one's double: some supervisors signal a
     /// process and its group.
-    async fn second(&mut self) {
+    pub(crate) async fn second(&mut self) {
         let first = Instant::now();
         loop {
             self.next().await;

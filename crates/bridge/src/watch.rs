@@ -5,36 +5,31 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::mpsc;
 use tokio::time::Instant;
 use vodbridge_core::{BoxError, Envelope, Health, PublishError, Sink};
 
 /// A sink's ack of one envelope.
-pub(crate) struct Acked {
-    pub(crate) sink: Arc<str>,
-    pub(crate) envelope: Envelope,
+pub(crate) struct Acked<'a> {
+    pub(crate) sink: &'a str,
+    pub(crate) envelope: &'a Envelope,
     /// From publish to ack.
     pub(crate) after: Duration,
 }
 
-/// Passes everything on to a sink and reports its acks; a listener that is slow misses some.
-pub(crate) struct Watched {
-    name: Arc<str>,
+/// Passes everything on to a sink, and tells of each ack before anybody else hears of it.
+pub(crate) struct Watched<F> {
     sink: Arc<dyn Sink>,
-    acks: mpsc::Sender<Acked>,
+    tell: F,
 }
 
-impl Watched {
-    pub(crate) fn new(sink: Arc<dyn Sink>, acks: mpsc::Sender<Acked>) -> Self {
-        Self {
-            name: sink.name().into(),
-            sink,
-            acks,
-        }
+impl<F: Fn(Acked<'_>) + Send + Sync + 'static> Watched<F> {
+    /// `tell` must not block.
+    pub(crate) fn new(sink: Arc<dyn Sink>, tell: F) -> Self {
+        Self { sink, tell }
     }
 }
 
-impl Sink for Watched {
+impl<F: Fn(Acked<'_>) + Send + Sync + 'static> Sink for Watched<F> {
     fn name(&self) -> &str {
         self.sink.name()
     }
@@ -43,13 +38,11 @@ impl Sink for Watched {
         async move {
             let start = Instant::now();
             self.sink.publish(envelope).await?;
-            let acked = Acked {
-                sink: self.name.clone(),
-                envelope: envelope.clone(),
+            (self.tell)(Acked {
+                sink: self.sink.name(),
+                envelope,
                 after: start.elapsed(),
-            };
-            // Missing one only makes the show miss a line.
-            self.acks.try_send(acked).ok();
+            });
             Ok(())
         }
         .boxed()

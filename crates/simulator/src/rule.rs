@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::time::{Instant, timeout};
 use vodbridge_core::BoxError;
 
@@ -37,6 +38,8 @@ pub enum Posting {
         attempt: u32,
         /// The HTTP status. The cloud ignores it.
         status: u16,
+        /// What the answer said, or the beginning of it. The cloud ignores that too.
+        body: Bytes,
         /// From the start of that attempt.
         elapsed: Duration,
     },
@@ -64,15 +67,16 @@ impl Rule {
     /// Makes attempts until one is answered, fails, or none is left.
     pub(crate) async fn apply<F>(&self, mut attempt: impl FnMut() -> F) -> Posting
     where
-        F: Future<Output = Result<u16, BoxError>>,
+        F: Future<Output = Result<(u16, Bytes), BoxError>>,
     {
         for number in 1..=self.attempts {
             let start = Instant::now();
             match timeout(self.timeout, attempt()).await {
-                Ok(Ok(status)) => {
+                Ok(Ok((status, body))) => {
                     return Posting::Answered {
                         attempt: number,
                         status,
+                        body,
                         elapsed: start.elapsed(),
                     };
                 }
@@ -108,7 +112,7 @@ mod tests {
             made.set(made.get() + 1);
             async move {
                 sleep(wait).await;
-                Ok(503)
+                Ok((503, Bytes::new()))
             }
         };
         (Rule::default().apply(attempt).await, made.get())
@@ -119,7 +123,7 @@ mod tests {
         let (posting, made) = answers_after(&[4_999]).await;
         assert_eq!(made, 1);
         assert!(
-            matches!(posting, Posting::Answered { attempt: 1, status: 503, elapsed }
+            matches!(posting, Posting::Answered { attempt: 1, status: 503, elapsed, .. }
                 if elapsed == Duration::from_millis(4_999)),
             "{posting:?}"
         );

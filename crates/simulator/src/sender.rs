@@ -2,7 +2,7 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bytes::Bytes;
+use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
 use hyper::header::CONTENT_TYPE;
 use hyper::{Request, Uri};
@@ -19,6 +19,9 @@ const SIGN_LIFETIME: Duration = Duration::from_secs(600);
 
 /// Idle connections go before a receiver that keeps them for 75 s would close them.
 const IDLE: Duration = Duration::from_secs(60);
+
+/// Bytes of an answer's body that are kept.
+const KEPT_OF_ANSWER: usize = 1024;
 
 /// Longer URLs are refused, so that a query fits behind any.
 const URL_LIMIT: usize = 8 * 1024;
@@ -97,16 +100,20 @@ impl CallbackSender {
         }
     }
 
-    /// One attempt. Ends with the answer's body, which is read and dropped frame by frame.
-    async fn post(&self, uri: Uri, body: Bytes) -> Result<u16, BoxError> {
+    /// One attempt. Ends with the answer's body, of which the beginning is kept.
+    async fn post(&self, uri: Uri, body: Bytes) -> Result<(u16, Bytes), BoxError> {
         let request = Request::post(uri)
             .header(CONTENT_TYPE, "application/json")
             .body(Full::new(body))?;
         let mut answer = self.client.request(request).await?;
+        let mut said = BytesMut::new();
         while let Some(frame) = answer.frame().await {
-            frame?;
+            if let Ok(data) = frame?.into_data() {
+                let room = KEPT_OF_ANSWER - said.len();
+                said.extend_from_slice(&data[..data.len().min(room)]);
+            }
         }
-        Ok(answer.status().as_u16())
+        Ok((answer.status().as_u16(), said.freeze()))
     }
 }
 

@@ -1,5 +1,6 @@
 //! `vodbridge send`.
 
+use std::fmt;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -7,6 +8,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result, bail};
 use bytes::Bytes;
 use clap::{Args, ValueEnum};
+use serde::Deserialize;
 use serde_json::json;
 use vodbridge_core::{Secret, chain};
 use vodbridge_simulator::{CallbackSender, Loss, Posting, SignPlace, sample, samples};
@@ -44,6 +46,33 @@ pub(super) struct Send {
 enum Place {
     Body,
     Query,
+}
+
+/// What a bridge answers with; nothing of another receiver.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Answer {
+    /// The event's id, with 200.
+    id: Option<String>,
+    /// Why it is none, else.
+    error: Option<String>,
+}
+
+impl Answer {
+    fn read(body: &[u8]) -> Self {
+        serde_json::from_slice(body).unwrap_or_default()
+    }
+}
+
+impl fmt::Display for Answer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(id) = &self.id {
+            write!(f, ", id {id}")?;
+        }
+        self.error
+            .iter()
+            .try_for_each(|error| write!(f, ": {error}"))
+    }
 }
 
 impl Send {
@@ -118,14 +147,18 @@ impl Send {
             Posting::Answered {
                 attempt,
                 status,
+                body,
                 elapsed,
-            } => (
-                format!(
-                    "{name}: {status} after {:.1} ms, attempt {attempt}",
-                    elapsed.as_secs_f64() * 1e3
-                ),
-                json!({ "name": name, "status": status, "attempt": attempt, "ms": elapsed.as_secs_f64() * 1e3 }),
-            ),
+            } => {
+                let (ms, answer) = (elapsed.as_secs_f64() * 1e3, Answer::read(body));
+                (
+                    format!("{name}: {status} after {ms:.1} ms, attempt {attempt}{answer}"),
+                    json!({
+                        "name": name, "status": status, "attempt": attempt, "ms": ms,
+                        "id": answer.id, "error": answer.error,
+                    }),
+                )
+            }
             Posting::Lost { attempts, reason } => {
                 let remedy = match reason {
                     Loss::TimedOut => "the bridge waits for a broker's ack; look at its /healthz",

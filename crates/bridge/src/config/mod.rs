@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use vodbridge_core::config::duration;
 use vodbridge_sink_file::FileConfig;
 use vodbridge_sink_kafka::KafkaConfig;
@@ -19,6 +19,7 @@ mod provider;
 mod read;
 mod secrets;
 mod source;
+mod stand_in;
 #[cfg(test)]
 mod tests;
 mod topics;
@@ -29,6 +30,7 @@ mod written;
 pub(crate) use errors::ConfigErrors;
 pub(crate) use secrets::read_secret;
 pub(crate) use source::Source;
+pub(crate) use stand_in::WrittenSource;
 pub(crate) use written::{EventOutcome, Match};
 
 /// A configuration that passed every check, with its defaults filled in.
@@ -186,11 +188,39 @@ pub(crate) fn load(
     files: &[PathBuf],
     variables: impl IntoIterator<Item = (String, String)>,
 ) -> Result<Config, ConfigErrors> {
+    load_changed(files, variables, |_| {})
+}
+
+/// Reads the same, but with `sources` of the written ones in their place, and `drain` in that of
+/// the written one. Nothing is asked of what was written there, not even its secrets.
+///
+/// # Errors
+///
+/// Everything that is wrong with the rest, at once.
+pub(crate) fn load_with<T: Serialize>(
+    files: &[PathBuf],
+    variables: impl IntoIterator<Item = (String, String)>,
+    sources: impl FnOnce(Vec<WrittenSource>) -> T,
+    drain: &impl Serialize,
+) -> Result<Config, ConfigErrors> {
+    load_changed(files, variables, |tree| {
+        let sources = sources(stand_in::written(tree));
+        stand_in::put(tree, "sources", &sources);
+        stand_in::put(tree, "drain", drain);
+    })
+}
+
+fn load_changed(
+    files: &[PathBuf],
+    variables: impl IntoIterator<Item = (String, String)>,
+    change: impl FnOnce(&mut tree::Tree),
+) -> Result<Config, ConfigErrors> {
     let variables: BTreeMap<_, _> = variables.into_iter().collect();
     let mut report = errors::Report::default();
     let figment = provider::layers(files, &variables, &mut report);
     let complete = report.is_empty();
     let mut tree = tree::Tree::new(figment);
+    change(&mut tree);
     secrets::resolve(&mut tree, &variables, &mut report);
     if !complete {
         // What is missing may be in the layer that could not be read.

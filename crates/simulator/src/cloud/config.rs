@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use vodbridge_core::Secret;
 
-use super::{Action, TimeScale};
+use super::{Action, Observer, TimeScale};
 use crate::{Sample, SignPlace, samples};
 
 /// A cloud to simulate: its accounts, and how it behaves where the vendor's documents leave a
@@ -34,6 +34,8 @@ pub struct CloudConfig {
     pub sign_place: SignPlace,
     /// Decides order and ids of the stream, handles, and what goes wrong.
     pub seed: u64,
+    /// Who is told of each event's end.
+    pub observer: Option<Observer>,
 }
 
 /// An account: who may call, and for which applications.
@@ -114,6 +116,7 @@ impl CloudConfig {
             samples: samples().iter().filter(|s| s.is_catalogued()).collect(),
             sign_place: SignPlace::default(),
             seed: 1,
+            observer: None,
         }
     }
 }

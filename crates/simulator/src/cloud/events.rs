@@ -138,6 +138,13 @@ impl std::ops::Add for Counts {
     }
 }
 
+/// An event that a confirm brought to its end, and when the lease of its handle would have ended.
+#[derive(Debug)]
+pub(super) struct Confirmed {
+    pub(super) event: u32,
+    pub(super) lease_end: Instant,
+}
+
 /// A confirm had handles that stand for nothing, or for nothing any more.
 #[derive(Debug)]
 pub(super) struct Stale;
@@ -280,12 +287,13 @@ impl Events {
         }
     }
 
-    /// Confirms deliveries; None is a handle that is none.
+    /// Confirms deliveries, None being a handle that is none, and adds the events that end by it.
     pub(super) fn confirm(
         &mut self,
         now: Instant,
         deliveries: &[Option<u32>],
         mixed: MixedConfirm,
+        confirmed: &mut Vec<Confirmed>,
     ) -> Result<(), Stale> {
         self.expire(now);
         let mut stale = false;
@@ -302,7 +310,10 @@ impl Events {
                 if let Some(lease) = self.leases.remove(number) {
                     for event in [lease.event].into_iter().chain(lease.sibling) {
                         self.hidden -= 1;
-                        self.end(event, State::Confirmed);
+                        if self.end(event, State::Confirmed) {
+                            let lease_end = lease.end;
+                            confirmed.push(Confirmed { event, lease_end });
+                        }
                     }
                 }
             }
@@ -325,18 +336,19 @@ impl Events {
         Some((event, self.records[event as usize].content.clone()))
     }
 
-    /// How the posting of an event ended, after so many attempts.
-    pub(super) fn posted(&mut self, event: u32, attempts: u32, state: State) {
+    /// How the posting of an event ended, after so many attempts. True: the event ended by it.
+    pub(super) fn posted(&mut self, event: u32, attempts: u32, state: State) -> bool {
         self.records[event as usize].deliveries += attempts;
         self.counts.posts += u64::from(attempts);
         self.hidden -= 1;
-        self.end(event, state);
+        self.end(event, state)
     }
 
-    fn end(&mut self, event: u32, state: State) {
+    /// False: it had ended before.
+    fn end(&mut self, event: u32, state: State) -> bool {
         let record = &mut self.records[event as usize];
         if record.state != State::Open {
-            return;
+            return false;
         }
         record.state = state;
         record.ended = self.start.elapsed().as_millis() as u32;
@@ -346,6 +358,7 @@ impl Events {
             State::Lost => self.counts.lost += 1,
             State::Open => {}
         }
+        true
     }
 
     /// When the first of the leases ends, at the earliest.

@@ -44,7 +44,7 @@ pub struct LedgerEntry {
 
 impl Application {
     /// The entry of event `event`, counted from 0.
-    fn entry(&self, normalizer: &Normalizer, event: u32) -> Option<LedgerEntry> {
+    pub(super) fn entry(&self, normalizer: &Normalizer, event: u32) -> Option<LedgerEntry> {
         let (record, deliveries) = self.lock().events.record(event)?;
         let body = self.posted_body(&record.content);
         let notification = Notification::parse(&body).ok();
@@ -99,7 +99,7 @@ impl Application {
         }
     }
 
-    fn normalizer(&self) -> Normalizer {
+    pub(super) fn normalizer(&self) -> Normalizer {
         static CATALOGUE: LazyLock<Arc<Catalogue>> = LazyLock::new(Arc::default);
         Normalizer::new(self.sub_app_id, "", Via::Queue, CATALOGUE.clone())
     }

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use super::TimeScale;
 use super::events::State;
-use super::queue::Application;
+use super::queue::{Application, Posted};
 use crate::{CallbackSender, Posting, Rule, SignPlace};
 
 /// Callbacks under way at once, of one application.
@@ -30,13 +32,23 @@ pub(super) async fn post(application: Arc<Application>, scale: TimeScale, place:
         let (application, sender) = (application.clone(), sender.sender.clone());
         while posts.try_join_next().is_some() {}
         posts.spawn(async move {
-            let body = application.posted_body(&content);
-            let (attempts, state) = match sender {
-                Some(sender) => judge(&sender.send(body).await),
+            let (body, start) = (application.posted_body(&content), Instant::now());
+            let posting = match sender {
+                Some(sender) => Some(sender.send(body).await),
                 // The simulator speaks no TLS, so nobody hears it.
-                None => (1, State::Lost),
+                None => None,
             };
-            application.posted(event, attempts, state);
+            let (attempts, state, answer) = judge(posting);
+            let after = start.elapsed();
+            application.posted(
+                event,
+                Posted {
+                    attempts,
+                    state,
+                    after,
+                    answer,
+                },
+            );
             drop(permit);
         });
     }
@@ -65,14 +77,21 @@ impl Sender {
     }
 }
 
-fn judge(posting: &Posting) -> (u32, State) {
-    match *posting {
-        Posting::Answered {
+fn judge(posting: Option<Posting>) -> (u32, State, Bytes) {
+    match posting {
+        Some(Posting::Answered {
             attempt,
-            status: 200,
+            status,
+            body,
             ..
-        } => (attempt, State::Confirmed),
-        Posting::Answered { attempt, .. } => (attempt, State::Refused),
-        Posting::Lost { attempts, .. } => (attempts, State::Lost),
+        }) => {
+            let state = match status {
+                200 => State::Confirmed,
+                _ => State::Refused,
+            };
+            (attempt, state, body)
+        }
+        Some(Posting::Lost { attempts, .. }) => (attempts, State::Lost, Bytes::new()),
+        None => (1, State::Lost, Bytes::new()),
     }
 }

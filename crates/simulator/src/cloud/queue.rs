@@ -4,10 +4,12 @@ use std::fmt::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use bytes::Bytes;
 use tokio::sync::{Notify, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::config::{CloudConfig, MixedConfirm};
+use super::ending::{Ending, Observer};
 use super::events::{Content, Counts, Delivery, Events, Stale, State};
 use super::faults::Disorder;
 use super::handle::Handles;
@@ -30,11 +32,23 @@ pub(super) struct Application {
     lease: Duration,
     long_poll: Duration,
     mixed: MixedConfirm,
+    observer: Option<Observer>,
+    /// Held from an ending until the observer knows of it.
+    telling: Mutex<()>,
     state: Mutex<Inner>,
     /// Told when events come or the settings change.
     news: Notify,
     /// Told when events are confirmed.
     ended: watch::Sender<()>,
+}
+
+/// How the posting of one event ended.
+#[derive(Debug)]
+pub(super) struct Posted {
+    pub(super) attempts: u32,
+    pub(super) state: State,
+    pub(super) after: Duration,
+    pub(super) answer: Bytes,
 }
 
 #[derive(Debug)]
@@ -81,6 +95,8 @@ impl Application {
             lease: scale.real(config.lease),
             long_poll: scale.real(config.long_poll),
             mixed: config.mixed_confirm,
+            observer: config.observer.clone(),
+            telling: Mutex::default(),
             state: Mutex::new(Inner {
                 events: Events::new(),
                 settings: Settings::default(),
@@ -186,19 +202,54 @@ impl Application {
         let deliveries: Vec<_> = handles
             .map(|handle| self.handles.delivery(handle))
             .collect();
+        let (now, mut ended) = (Instant::now(), Vec::new());
+        let telling = self.telling();
         let mut inner = self.lock();
         let confirmed = inner
             .events
-            .confirm(Instant::now(), &deliveries, self.mixed);
+            .confirm(now, &deliveries, self.mixed, &mut ended);
         drop(inner);
+        for confirmed in ended {
+            let after = now + self.lease - confirmed.lease_end;
+            self.tell(confirmed.event, after, Bytes::new());
+        }
+        drop(telling);
         self.ended.send_replace(());
         confirmed
     }
 
-    /// How the posting of an event ended, after so many attempts.
-    pub(super) fn posted(&self, event: u32, attempts: u32, state: State) {
-        self.lock().events.posted(event, attempts, state);
+    /// How the posting of an event ended.
+    pub(super) fn posted(&self, event: u32, posted: Posted) {
+        let Posted {
+            attempts,
+            state,
+            after,
+            answer,
+        } = posted;
+        let telling = self.telling();
+        let ended = self.lock().events.posted(event, attempts, state);
+        if ended {
+            self.tell(event, after, answer);
+        }
+        drop(telling);
         self.ended.send_replace(());
+    }
+
+    fn telling(&self) -> MutexGuard<'_, ()> {
+        self.telling.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn tell(&self, event: u32, after: Duration, answer: Bytes) {
+        let Some(observer) = &self.observer else {
+            return;
+        };
+        if let Some(entry) = self.entry(&self.normalizer(), event) {
+            observer.tell(Ending {
+                entry,
+                after,
+                answer,
+            });
+        }
     }
 
     pub(super) fn change(&self, change: Change) -> Result<(), InvalidChange> {
@@ -273,6 +324,7 @@ impl Queue {
     pub async fn finished(&self) {
         let mut ended = self.0.ended.subscribe();
         while self.stats().counts.open() > 0 && ended.changed().await.is_ok() {}
+        drop(self.0.telling());
     }
 }
 

@@ -1,6 +1,6 @@
 //! The mode PUSH.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -8,7 +8,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::mpsc;
 use vodbridge_core::Secret;
-use vodbridge_simulator::cloud::{Change, Mode, State};
+use vodbridge_simulator::cloud::{Change, Ending, Mode, Observer, State};
 use vodbridge_vod::Notification;
 
 use crate::caller::cloud;
@@ -92,6 +92,28 @@ async fn events_are_posted_with_a_signature_and_an_answer_ends_them() {
         assert!(queue.ledger().all(|entry| entry.state == state));
         assert_eq!(queue.stats().counts.posts, 40);
         drop(caller);
+    }
+}
+
+#[tokio::test]
+async fn an_observer_is_told_of_the_answers() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let observer = {
+        let told = told.clone();
+        Observer::new(move |ending: Ending| told.lock().unwrap().push(ending))
+    };
+    let (_cloud, queue, _) = cloud(|config| config.observer = Some(observer)).await;
+    let (url, _posted) =
+        receiver("HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\n{\"id\":\"x\"}").await;
+    queue.change(push(&url)).unwrap();
+    queue.issue(40);
+    queue.finished().await;
+    let told = told.lock().unwrap();
+    assert_eq!(told.len(), 40);
+    for ending in told.iter() {
+        assert_eq!(ending.entry.state, State::Confirmed);
+        assert_eq!(ending.answer, r#"{"id":"x"}"#);
+        assert!(!ending.after.is_zero());
     }
 }
 

@@ -1,40 +1,40 @@
-//! `vodbridge demo`: the main job in one process.
+//! `vodbridge demo`: both modes of the cloud, and the bridge, in one process.
 
+mod bridge;
+mod json;
 mod show;
 mod stage;
+mod story;
+mod text;
+mod times;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
 use clap::Args;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{MissedTickBehavior, interval, sleep};
-use tokio_util::sync::CancellationToken;
-use vodbridge_core::{Metrics, Sink};
-use vodbridge_simulator::{CallbackSender, Notifications, Posting};
-use vodbridge_sources::webhook::Listener;
+use futures_util::future::join_all;
+use tokio::time::{sleep, timeout};
+use vodbridge_simulator::cloud::{Cloud, Mode, Queue};
 
-use self::show::Show;
+use self::bridge::Bridge;
+use self::show::{Facts, Show};
 use self::stage::Stage;
+use self::story::Story;
 use super::{Output, block_on};
-use crate::assemble;
 use crate::drain::Signals;
-use crate::watch::{Acked, Watched};
 
-/// Postings under way at once: a sink that is away does not pile them up.
-const POSTINGS: usize = 256;
-/// Acks that the show may be behind.
-const ACKS: usize = 4096;
+/// At the end the demo waits for what is under way, as long as something ends within this.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Show the bridge at work, on this machine and without a broker.
 ///
-/// Notifications of every event type are posted to a real webhook, bridged, acknowledged, and
-/// shown. They go to a Kafka in this process's memory, which any Kafka client can read while the
-/// demo runs, and to files; with --config they go to the sinks of that configuration instead.
+/// A simulated cloud issues notifications of every event type, one half in each of its modes:
+/// pushed, as callbacks to a real webhook, which is answered 200 after the ack; and pulled, from
+/// an event queue, where they are confirmed after the ack. They go to a Kafka in this process's
+/// memory, which any Kafka client can read while the demo runs, and to files; with --config they
+/// go to the sinks of that configuration instead, by its routes, and its sources are replaced.
 #[derive(Debug, Args)]
 pub(super) struct Demo {
     /// Use the sinks, routes and dead letter of this configuration; repeatable.
@@ -43,25 +43,15 @@ pub(super) struct Demo {
     /// End after this long, instead of at Ctrl-C.
     #[arg(long = "for", value_name = "TIME", value_parser = humantime::parse_duration)]
     duration: Option<Duration>,
-    /// Notifications a second.
+    /// Notifications a second in all: one half is pushed, the other pulled.
     #[arg(long, default_value = "5", value_parser = clap::value_parser!(u32).range(1..=100_000))]
     rate: u32,
     /// Chooses the order and the ids of the notifications.
     #[arg(long, default_value = "1")]
     seed: u64,
-    /// Form of the output: json is one object a line.
+    /// Form of the output: json is one object a line, as docs/demo.md says.
     #[arg(long, value_enum, default_value = "text")]
     output: Output,
-}
-
-/// What the cloud's side counts.
-#[derive(Debug, Default)]
-pub(super) struct Postings {
-    pub(super) posted: AtomicU64,
-    /// Answered 200 in time: confirmed.
-    pub(super) confirmed: AtomicU64,
-    /// Answered otherwise, or not in time.
-    pub(super) failed: AtomicU64,
 }
 
 impl Demo {
@@ -69,71 +59,72 @@ impl Demo {
         block_on(self.play())
     }
 
-    /// The story of the demo: set the stage, open the bridge on it, post, show, and end.
+    /// The story of the demo: set the stage, open the bridge on it, let events happen, show what
+    /// becomes of them, and end when all have ended.
     async fn play(&self) -> Result<ExitCode> {
         let mut signals = Signals::new()?;
-        let stage = Stage::set(&self.files)?;
-        let config = &stage.config;
-        let (acks, acked) = mpsc::channel(ACKS);
-        let sinks = assemble::open_sinks(config)?;
-        let watched = |sink: &assemble::OpenSink| {
-            Arc::new(Watched::new(sink.broker.clone(), acks.clone())) as Arc<dyn Sink>
-        };
-        let ports = sinks.values().map(watched).collect();
-        let (metrics, begin) = (Metrics::default(), CancellationToken::new());
-        let state = Arc::new(assemble::open_state(&config.state_directory)?);
-        let pipeline = assemble::pipeline(config, ports, &state, &metrics)?;
-        let mut listeners =
-            assemble::bind_webhooks(config, &pipeline, &state, &metrics, &begin).await?;
-        let listener = listeners.pop().context("the stage has one webhook")?;
-        let url = format!("http://{}{}", listener.local_addr()?, stage.path());
-        let bridge = tokio::spawn(Listener::run(listener));
+        let mut stage = Stage::set(&self.files)?;
+        let (story, endings) = Story::new(&stage);
+        let cloud = stage.open_cloud(self.seed, story.observer()).await?;
+        let bridge = Bridge::start(&stage.config, &story).await?;
+        stage.call(bridge.address, &cloud)?;
 
-        let postings = Arc::new(Postings::default());
-        let show = Show::new(self.output, &stage, &url, postings.clone());
-        let showing = tokio::spawn(show.run(acked));
+        let facts = Facts::new(self, &stage, &cloud, bridge.address);
+        let queues = |mode| {
+            let of_mode = stage.of(mode).map(|application| application.queue(&cloud));
+            of_mode.collect::<Result<Vec<_>>>()
+        };
+        let queues = [queues(Mode::Push)?, queues(Mode::Pull)?];
+        let show = Show::new(self.output, story.clone(), queues.clone(), bridge.parts());
+        let ending = show.ending();
+        let showing = tokio::spawn(show.run(facts, endings));
         tokio::select! {
-            () = self.post(&url, &postings) => {}
+            () = self.issue(&cloud, &queues) => {}
             () = signals.next() => {}
             () = sleep(self.duration.unwrap_or(Duration::MAX)) => {}
         }
-        begin.cancel();
-        bridge.await.context("the webhook ended early")?;
-        pipeline.close().await;
-        drop((sinks, pipeline, acks));
+        ending.cancel();
+        let end = async {
+            let all = finished(&queues, &story).await;
+            bridge.stop(!all).await
+        };
+        tokio::select! {
+            stopped = end => stopped?,
+            // What is left is told as such.
+            () = signals.second() => {}
+        }
+        story.close();
         let worked = showing.await.context("the show ended early")?;
-        Ok(if worked {
-            ExitCode::SUCCESS
-        } else {
-            ExitCode::FAILURE
+        drop(cloud);
+        Ok(match worked {
+            true => ExitCode::SUCCESS,
+            false => ExitCode::FAILURE,
         })
     }
 
-    /// Posts notifications at the rate, for ever.
-    async fn post(&self, url: &str, postings: &Arc<Postings>) {
-        let Ok(sender) = CallbackSender::new(url) else {
-            return;
-        };
-        let sender = Arc::new(sender);
-        let under_way = Arc::new(Semaphore::new(POSTINGS));
-        let mut ticks = interval(Duration::from_secs(1) / self.rate);
-        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        for notification in Notifications::new(self.seed) {
-            ticks.tick().await;
-            let permit = under_way.clone().acquire_owned().await;
-            let (sender, postings) = (sender.clone(), postings.clone());
-            postings.posted.fetch_add(1, Relaxed);
-            tokio::spawn(async move {
-                let count = match sender.send(notification.body).await {
-                    Posting::Answered { status: 200, .. } => &postings.confirmed,
-                    Posting::Answered { .. } | Posting::Lost { .. } => &postings.failed,
-                };
-                count.fetch_add(1, Relaxed);
-                drop(permit);
-            });
-        }
+    /// Lets events happen for ever, as many in one mode as in the other.
+    async fn issue(&self, cloud: &Cloud, queues: &[Vec<Queue>; 2]) {
+        let issuing = queues.iter().flat_map(|of_mode| {
+            let rate = f64::from(self.rate) / 2.0 / of_mode.len() as f64;
+            of_mode
+                .iter()
+                .map(move |queue| cloud.issue_at(queue, rate, None))
+        });
+        join_all(issuing).await;
     }
 }
 
-/// Receives acks until every sender is gone.
-pub(super) type Acks = mpsc::Receiver<Acked>;
+/// Waits until every event has ended; false: for too long none has.
+async fn finished(queues: &[Vec<Queue>; 2], story: &Story) -> bool {
+    let begin = std::time::Instant::now();
+    let mut all = std::pin::pin!(join_all(queues.iter().flatten().map(Queue::finished)));
+    loop {
+        let idle = story.last_ending().max(begin).elapsed();
+        let Some(left) = PATIENCE.checked_sub(idle).filter(|left| !left.is_zero()) else {
+            return false;
+        };
+        if timeout(left, &mut all).await.is_ok() {
+            return true;
+        }
+    }
+}

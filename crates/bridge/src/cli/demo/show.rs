@@ -1,224 +1,226 @@
-//! What a person sees of the demo: a line an ack, the totals, and a summary.
+//! What is shown of the demo, and when; how it looks is in `text` and `json`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anstyle::{AnsiColor, Style};
-use indicatif::{ProgressBar, ProgressStyle};
-use serde_json::json;
-use vodbridge_core::Template;
+use tokio::sync::mpsc;
+use tokio::time::{MissedTickBehavior, interval};
+use tokio_util::sync::CancellationToken;
+use vodbridge_core::{Health, State};
+use vodbridge_simulator::cloud::{Cloud, Queue, QueueStats};
 
+use super::bridge::Parts;
 use super::stage::Stage;
-use super::{Acks, Postings};
+use super::story::{Ended, Story, Tally};
+use super::text::Text;
+use super::{Demo, json};
 use crate::cli::{Output, output};
-use crate::watch::Acked;
 
-/// Shows acks as they come.
+/// How often the numbers, and the parts of the bridge, are looked at.
+const LOOK: Duration = Duration::from_millis(200);
+/// An end that takes longer says what it waits for.
+const SOON: Duration = Duration::from_secs(1);
+
+/// Shows endings as they come.
 pub(super) struct Show {
     form: Form,
-    templates: BTreeMap<String, Template>,
-    postings: Arc<Postings>,
-    event_types: BTreeSet<String>,
-    sinks: BTreeMap<String, Vec<Duration>>,
+    story: Arc<Story>,
+    queues: [Vec<Queue>; 2],
+    parts: Parts,
+    /// What was last said of each part that is not well.
+    troubles: BTreeMap<String, State>,
+    ending: CancellationToken,
+    start: Instant,
 }
 
 enum Form {
     Json,
-    Plain,
-    /// Lines above a line with the totals.
-    Live(ProgressBar),
+    Text(Text),
+}
+
+/// Where everything is.
+pub(super) struct Facts {
+    /// Where callbacks are posted.
+    pub(super) urls: Vec<String>,
+    /// Where the queue is pulled from.
+    pub(super) endpoint: String,
+    /// The address of the Kafka in memory.
+    pub(super) kafka: Option<String>,
+    pub(super) directory: PathBuf,
+    pub(super) sinks: Vec<String>,
+    pub(super) rate: u32,
+    pub(super) seed: u64,
+}
+
+/// One mode's numbers, of the cloud's side and the sinks'.
+pub(super) struct Numbers {
+    pub(super) cloud: QueueStats,
+    pub(super) tally: Tally,
+}
+
+/// All numbers at one moment.
+pub(super) struct Totals {
+    pub(super) pushed: Numbers,
+    pub(super) pulled: Numbers,
+    pub(super) event_types: usize,
+    pub(super) missed: u64,
+    pub(super) elapsed: Duration,
+}
+
+impl Facts {
+    pub(super) fn new(demo: &Demo, stage: &Stage, cloud: &Cloud, address: SocketAddr) -> Self {
+        Self {
+            urls: stage.urls(address),
+            endpoint: cloud.endpoint(),
+            kafka: stage.kafka.as_ref().map(|kafka| kafka.bootstrap()),
+            directory: stage.directory.clone(),
+            sinks: stage.config.sinks.keys().cloned().collect(),
+            rate: demo.rate,
+            seed: demo.seed,
+        }
+    }
+}
+
+impl Totals {
+    /// Whether some events have not ended.
+    fn open(&self) -> bool {
+        [&self.pushed, &self.pulled]
+            .iter()
+            .any(|numbers| numbers.cloud.counts.open() > 0)
+    }
+}
+
+impl Numbers {
+    /// Whether some happened, and each of them is acked and confirmed.
+    pub(super) fn whole(&self) -> bool {
+        let (counts, acked) = (&self.cloud.counts, self.tally.acked);
+        counts.confirmed == counts.issued && acked == counts.issued
+    }
 }
 
 impl Show {
-    /// Says where everything is.
-    pub(super) fn new(format: Output, stage: &Stage, url: &str, postings: Arc<Postings>) -> Self {
+    pub(super) fn new(
+        format: Output,
+        story: Arc<Story>,
+        queues: [Vec<Queue>; 2],
+        parts: Parts,
+    ) -> Self {
         let form = match format {
             Output::Json => Form::Json,
-            Output::Text if output::is_terminal() => Form::Live(totals_line()),
-            Output::Text => Form::Plain,
+            Output::Text => Form::Text(Text::new(output::is_terminal())),
         };
-        let templates = stage
-            .config
-            .sinks
-            .iter()
-            .map(|(name, sink)| (name.clone(), sink.template().clone()))
-            .collect();
-        let show = Self {
+        Self {
             form,
-            templates,
-            postings,
-            event_types: BTreeSet::new(),
-            sinks: BTreeMap::new(),
+            story,
+            queues,
+            parts,
+            troubles: BTreeMap::new(),
+            ending: CancellationToken::new(),
+            start: Instant::now(),
+        }
+    }
+
+    /// To be cancelled when no more events happen.
+    pub(super) fn ending(&self) -> CancellationToken {
+        self.ending.clone()
+    }
+
+    /// Shows until every ending has been told. True: every event was acked and confirmed.
+    pub(super) async fn run(mut self, facts: Facts, mut endings: mpsc::Receiver<Ended>) -> bool {
+        match &mut self.form {
+            Form::Json => output::json(&json::started(&facts)),
+            Form::Text(text) => text.introduce(&facts),
+        }
+        let mut looks = interval(LOOK);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let ending = self.ending.clone();
+        let waiting = async {
+            ending.cancelled().await;
+            tokio::time::sleep(SOON).await;
         };
-        show.introduce(stage, url);
-        show
-    }
-
-    /// Shows until every ack has come. True: every posting was confirmed, and none is missing.
-    pub(super) async fn run(mut self, mut acks: Acks) -> bool {
-        while let Some(acked) = acks.recv().await {
-            self.show(&acked);
-        }
-        self.conclude()
-    }
-
-    fn introduce(&self, stage: &Stage, url: &str) {
-        let kafka = stage.kafka.as_ref().map(|kafka| kafka.bootstrap());
-        if let Form::Json = self.form {
-            output::json(
-                &json!({ "webhook": url, "kafka_in_memory": kafka, "directory": stage.directory }),
-            );
-            return;
-        }
-        self.line(format!("notifications are posted to   {url}"));
-        match kafka {
-            Some(address) => {
-                self.line(format!("events are in Kafka at        {address}   (in this process's memory: gone with it)"));
-                self.line(format!(
-                    "and in files below            {}",
-                    stage.directory.join("events").display()
-                ));
-                self.line(format!(
-                    "read along, for example:      kcat -b {address} -C -t vod.NewFileUpload"
-                ));
-            }
-            None => {
-                let sinks = self
-                    .templates
-                    .keys()
-                    .cloned()
-                    .collect::<Vec<_>>()
-                    .join(", ");
-                self.line(format!("events go to the sinks        {sinks}"));
-            }
-        }
-        self.line(String::new());
-        self.line(format!(
-            "{:>9}  {:<8} {:<10} {:<46} {}",
-            "acked in", "sink", "outcome", "topic", "subject"
-        ));
-    }
-
-    fn show(
-        &mut self,
-        Acked {
-            sink,
-            envelope,
-            after,
-        }: &Acked,
-    ) {
-        let times = self.sinks.entry(sink.to_string()).or_default();
-        times.push(*after);
-        let event_type = envelope
-            .label("event_type")
-            .unwrap_or_else(|| envelope.ty());
-        self.event_types.insert(event_type.to_owned());
-        let topic = match self.templates.get(&**sink) {
-            Some(template) => template.topic(envelope).into_owned(),
-            None => String::new(),
-        };
-        let (outcome, subject) = (
-            envelope.label("outcome").unwrap_or("-"),
-            envelope.subject().unwrap_or("-"),
-        );
-        let ms = after.as_secs_f64() * 1e3;
-        if let Form::Json = self.form {
-            output::json(&json!({
-                "event_type": event_type, "id": envelope.id(), "subject": envelope.subject(), "outcome": outcome,
-                "sink": &**sink, "topic": topic, "ack_ms": ms,
-            }));
-            return;
-        }
-        let style = self.style(outcome);
-        self.line(format!(
-            "{ms:>6.1} ms  {sink:<8} {style}{outcome:<10}{style:#} {topic:<46} {subject}"
-        ));
-        if let Form::Live(bar) = &self.form {
-            bar.set_message(self.totals());
-        }
-    }
-
-    fn style(&self, outcome: &str) -> Style {
-        let color = match (&self.form, outcome) {
-            (Form::Live(_), "succeeded") => AnsiColor::Green,
-            (Form::Live(_), "failed") => AnsiColor::Red,
-            (Form::Live(_), "progress") => AnsiColor::Yellow,
-            _ => return Style::new(),
-        };
-        color.on_default()
-    }
-
-    fn totals(&self) -> String {
-        let (posted, confirmed) = (
-            self.postings.posted.load(Relaxed),
-            self.postings.confirmed.load(Relaxed),
-        );
-        let failed = self.postings.failed.load(Relaxed);
-        let acks = self
-            .sinks
-            .iter()
-            .map(|(sink, times)| format!("{sink} {}", times.len()))
-            .collect::<Vec<_>>();
-        let types = self.event_types.len();
-        format!(
-            "posted {posted}  confirmed {confirmed}  failed {failed}  acked: {}  event types {types}",
-            acks.join(", ")
-        )
-    }
-
-    fn conclude(&mut self) -> bool {
-        if let Form::Live(bar) = &self.form {
-            bar.finish_and_clear();
-        }
-        let (posted, confirmed) = (
-            self.postings.posted.load(Relaxed),
-            self.postings.confirmed.load(Relaxed),
-        );
-        let failed = self.postings.failed.load(Relaxed);
-        let median = |times: &mut Vec<Duration>| {
-            times.sort_unstable();
-            times
-                .get(times.len() / 2)
-                .map_or(0.0, |time| time.as_secs_f64() * 1e3)
-        };
-        let medians: BTreeMap<_, _> = self
-            .sinks
-            .iter_mut()
-            .map(|(sink, times)| (sink.clone(), median(times)))
-            .collect();
-        if let Form::Json = self.form {
-            output::json(&json!({
-                "totals": {
-                    "posted": posted, "confirmed": confirmed, "failed": failed,
-                    "event_types": self.event_types.len(), "median_ack_ms": medians,
-                    "acked": self.sinks.iter().map(|(sink, times)| (sink, times.len())).collect::<BTreeMap<_, _>>(),
+        let mut waiting = std::pin::pin!(waiting);
+        let mut told = false;
+        loop {
+            tokio::select! {
+                ended = endings.recv() => match ended {
+                    Some(ended) => self.show(&ended),
+                    None => break,
+                },
+                _ = looks.tick() => self.look(),
+                () = &mut waiting, if !told => {
+                    told = true;
+                    if let Form::Text(text) = &self.form && self.totals().open() {
+                        text.wait();
+                    }
                 }
-            }));
-        } else {
-            self.line(String::new());
-            self.line(self.totals());
-            for (sink, median) in medians {
-                self.line(format!("{sink}: median time to ack {median:.1} ms"));
             }
         }
-        failed == 0 && confirmed > 0
+        let totals = self.totals();
+        match &self.form {
+            Form::Json => output::json(&json::summary(&totals)),
+            Form::Text(text) => text.conclude(&totals),
+        }
+        let (pushed, pulled) = (&totals.pushed, &totals.pulled);
+        let some = pushed.cloud.counts.issued + pulled.cloud.counts.issued > 0;
+        some && pushed.whole() && pulled.whole()
     }
 
-    fn line(&self, text: String) {
+    fn show(&self, ended: &Ended) {
         match &self.form {
-            Form::Live(bar) => bar.suspend(|| output::line(text)),
-            Form::Json | Form::Plain => output::line(text),
+            Form::Json => output::json(&json::event(ended)),
+            Form::Text(text) => text.event(ended),
         }
     }
-}
 
-fn totals_line() -> ProgressBar {
-    let bar = ProgressBar::new_spinner();
-    if let Ok(style) = ProgressStyle::with_template("{spinner} {elapsed} {msg}  (Ctrl-C ends)") {
-        bar.set_style(style);
+    fn look(&mut self) {
+        let told = self.parts.health().filter_map(|(name, health)| {
+            let before = self.troubles.get(name);
+            let well = matches!(health.state, State::Starting | State::Up);
+            let news = match before {
+                Some(before) => *before != health.state,
+                None => !well,
+            };
+            news.then(|| (name.to_owned(), health))
+        });
+        for (name, health) in told.collect::<Vec<_>>() {
+            self.trouble(&name, &health);
+            match health.state {
+                State::Up => self.troubles.remove(&name),
+                state => self.troubles.insert(name, state),
+            };
+        }
+        if let Form::Text(text) = &self.form
+            && text.is_live()
+        {
+            text.update(&self.totals());
+        }
     }
-    bar.enable_steady_tick(Duration::from_millis(200));
-    bar
+
+    fn trouble(&self, name: &str, health: &Health) {
+        match &self.form {
+            Form::Json => output::json(&json::health(name, health)),
+            Form::Text(text) => text.health(name, health),
+        }
+    }
+
+    fn totals(&self) -> Totals {
+        let sum = |queues: &[Queue]| {
+            let stats = queues.iter().map(Queue::stats);
+            stats.fold(QueueStats::default(), |sum, stats| sum + stats)
+        };
+        let [push, pull] = &self.queues;
+        let (push, pull) = (sum(push), sum(pull));
+        let tallies = self.story.tallies();
+        let numbers = |cloud, tally| Numbers { cloud, tally };
+        Totals {
+            pushed: numbers(push, tallies.push),
+            pulled: numbers(pull, tallies.pull),
+            event_types: tallies.event_types,
+            missed: tallies.missed,
+            elapsed: self.start.elapsed(),
+        }
+    }
 }

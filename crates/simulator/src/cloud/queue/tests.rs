@@ -4,7 +4,7 @@ use serde_json::Value;
 use vodbridge_core::Secret;
 
 use super::*;
-use crate::cloud::{Fault, Switch};
+use crate::cloud::{Ending, Fault, Observer, Switch};
 
 const APPLICATION: u64 = 1_500_012_345;
 
@@ -47,6 +47,35 @@ async fn a_pull_takes_sixteen_and_a_confirm_ends_them() {
     let stats = queue.stats();
     assert_eq!((stats.waiting, stats.hidden), (0, 0));
     assert_eq!((stats.counts.confirmed, stats.counts.redeliveries), (20, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_observer_is_told_of_each_ending_once() {
+    let told = Arc::new(Mutex::new(Vec::new()));
+    let observer = {
+        let told = told.clone();
+        Observer::new(move |ending: Ending| told.lock().unwrap().push(ending))
+    };
+    let queue = queue(|config| config.observer = Some(observer));
+    queue.issue(2);
+    let late = pull(&queue).await;
+    tokio::time::advance(Duration::from_secs(31)).await;
+    let again = pull(&queue).await;
+    tokio::time::advance(Duration::from_secs(2)).await;
+    queue.0.confirm(handles(&late)).unwrap_err();
+    assert!(told.lock().unwrap().is_empty());
+    queue.0.confirm(handles(&again)).unwrap();
+    queue.0.confirm(handles(&again)).unwrap_err();
+    queue.finished().await;
+    let told = told.lock().unwrap();
+    let sequences: BTreeSet<_> = told.iter().map(|ending| ending.entry.sequence).collect();
+    assert_eq!((told.len(), sequences.len()), (2, 2));
+    for ending in told.iter() {
+        assert_eq!(ending.after, Duration::from_secs(2));
+        assert_eq!(ending.entry.state, State::Confirmed);
+        assert_eq!(ending.entry.deliveries, 2);
+        assert!(ending.answer.is_empty());
+    }
 }
 
 #[tokio::test(start_paused = true)]
