@@ -28,4 +28,5 @@ mod signature;
 mod simulate;
 mod simulator;
 mod topology;
+mod verify;
 mod workload;

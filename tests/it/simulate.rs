@@ -18,14 +18,14 @@ const APPLICATION: u64 = 1_500_012_345;
 const PATIENCE: Duration = Duration::from_secs(30);
 
 /// The command at work.
-struct Simulator {
+pub(crate) struct Simulator {
     child: Child,
     lines: Lines<BufReader<ChildStdout>>,
-    endpoint: String,
+    pub(crate) endpoint: String,
 }
 
 impl Simulator {
-    async fn start(more: &[&str]) -> Result<Self> {
+    pub(crate) async fn start(more: &[&str]) -> Result<Self> {
         let arguments = [
             "simulate",
             "--listen=127.0.0.1:0",
@@ -52,18 +52,18 @@ impl Simulator {
         Ok(simulator)
     }
 
-    async fn line(&mut self) -> Result<Option<Value>> {
+    pub(crate) async fn line(&mut self) -> Result<Option<Value>> {
         let line = timeout(PATIENCE, self.lines.next_line()).await;
         let line = line.context("no line in time")??;
         Ok(line.map(|line| serde_json::from_str(&line)).transpose()?)
     }
 
-    fn address(&self) -> &str {
+    pub(crate) fn address(&self) -> &str {
         self.endpoint.trim_start_matches("http://")
     }
 
     /// Ends it by a signal, and returns its summary.
-    async fn end(mut self) -> Result<Value> {
+    pub(crate) async fn end(mut self) -> Result<Value> {
         let id = self.child.id().context("it has ended")?;
         let id = Pid::from_raw(id.try_into()?).context("no process id")?;
         kill_process(id, Signal::TERM)?;

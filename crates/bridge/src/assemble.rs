@@ -164,13 +164,15 @@ pub(crate) fn pipeline(
     };
     Ok(Arc::new(Pipeline::new(
         ports,
-        router(config, index),
+        router(config),
         dead_letters,
         metrics,
     )))
 }
 
-fn router(config: &Config, index: impl Fn(&str) -> Option<usize>) -> Router {
+/// The routes, over sinks by their place in the configuration's order.
+pub(crate) fn router(config: &Config) -> Router {
+    let index = |name: &str| config.sinks.keys().position(|sink| sink == name);
     if config.routes.is_empty() {
         return Router::everything(SinkSet::of(0..config.sinks.len()));
     }

@@ -37,7 +37,8 @@ impl SinkSet {
         self.0 == 0
     }
 
-    pub(crate) fn contains(self, sink: usize) -> bool {
+    /// Whether the sink is in it.
+    pub fn contains(self, sink: usize) -> bool {
         self.0 >> sink & 1 == 1
     }
 

@@ -1,6 +1,7 @@
 //! The calls and what they do.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -47,6 +48,8 @@ pub(super) struct Api {
     faults: Faults,
     /// How often each call was answered with which code.
     answers: Mutex<BTreeMap<(Action, String), u64>>,
+    /// Streams that go on as time goes by.
+    pub(super) issuing: AtomicUsize,
 }
 
 impl Api {
@@ -64,6 +67,7 @@ impl Api {
             tolerance: authentication::tolerance(config.time_scale),
             faults: Faults::new(config.seed),
             answers: Mutex::default(),
+            issuing: AtomicUsize::new(0),
             config,
         }
     }
@@ -138,6 +142,7 @@ impl Api {
         let applications = self.applications.iter();
         Stats {
             applications: applications.map(|(id, a)| (*id, a.stats())).collect(),
+            issuing: self.issuing.load(Ordering::Relaxed) > 0,
             calls,
             faults: self.faults.get().iter().map(ToString::to_string).collect(),
             faults_happened: self.faults.happened(),

@@ -50,6 +50,8 @@ impl Refused {
 pub struct Stats {
     /// Of each application.
     pub applications: BTreeMap<u64, QueueStats>,
+    /// Whether events are still being issued as time goes by.
+    pub issuing: bool,
     /// How often each call was answered how: `ok`, or the error's code.
     pub calls: BTreeMap<&'static str, BTreeMap<String, u64>>,
     /// What goes wrong at the moment.

@@ -58,7 +58,7 @@ pub(super) enum Content {
 }
 
 /// What the cloud knows of an event.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum State {
     /// Not confirmed yet.

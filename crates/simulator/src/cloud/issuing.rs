@@ -1,6 +1,7 @@
 //! Events as time goes by.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -14,6 +15,7 @@ const TICK: Duration = Duration::from_millis(10);
 /// Issues events of the stream at `rate` a second of the cloud's time: `events` of them, or
 /// without end. A burst comes when its last event is due.
 pub(super) async fn issue(api: Arc<Api>, queue: Queue, rate: f64, events: Option<u64>) {
+    let _issuing = Issuing::new(&api);
     let rate = rate * api.config.time_scale.times();
     let start = Instant::now();
     let mut ticks = interval(TICK);
@@ -28,6 +30,22 @@ pub(super) async fn issue(api: Arc<Api>, queue: Queue, rate: f64, events: Option
         let now = due.saturating_sub(issued) / burst * burst;
         queue.issue(u32::try_from(now).unwrap_or(u32::MAX));
         issued += now;
+    }
+}
+
+/// Counts a stream until it is dropped.
+struct Issuing<'a>(&'a Api);
+
+impl<'a> Issuing<'a> {
+    fn new(api: &'a Api) -> Self {
+        api.issuing.fetch_add(1, Ordering::Relaxed);
+        Self(api)
+    }
+}
+
+impl Drop for Issuing<'_> {
+    fn drop(&mut self) {
+        self.0.issuing.fetch_sub(1, Ordering::Relaxed);
     }
 }
 
@@ -48,12 +66,14 @@ mod tests {
         let start = Instant::now();
         issue(api.clone(), queue.clone(), 100.0, Some(1_000)).await;
         assert_eq!((issued(), start.elapsed().as_secs()), (1_000, 5));
+        assert!(!api.stats().issuing);
 
         api.set_faults(vec!["burst:300".parse().unwrap()]);
         let issuing = tokio::spawn(issue(api.clone(), queue.clone(), 100.0, Some(1_000)));
         let mut seen = vec![issued()];
         while !issuing.is_finished() {
             tokio::time::sleep(TICK).await;
+            assert_eq!(api.stats().issuing, !issuing.is_finished());
             seen.push(issued());
         }
         seen.dedup();

@@ -9,14 +9,15 @@ use std::time::SystemTime;
 
 use bytes::Bytes;
 use hyper::body::{Body, Frame};
-use serde::Serialize;
-use vodbridge_vod::{Catalogue, Normalizer, Notification, Via};
+use serde::{Deserialize, Serialize};
+use vodbridge_core::Envelope;
+use vodbridge_vod::{Catalogue, Normalizer, Notification, Via, raw_id};
 
 use super::events::{Content, State};
 use super::queue::{Application, Queue};
 
 /// One event that was issued.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LedgerEntry {
     /// Whose it is.
     pub sub_app_id: u64,
@@ -33,6 +34,8 @@ pub struct LedgerEntry {
     pub ty: Option<String>,
     /// The CloudEvents subject.
     pub subject: Option<String>,
+    /// The outcome that routes match on.
+    pub outcome: Option<String>,
     /// Every id that it may have downstream: one, or for what can happen twice one of each handle.
     /// Empty for such an event that was posted, since its id takes in when it was received.
     pub ids: Vec<String>,
@@ -40,6 +43,23 @@ pub struct LedgerEntry {
     pub fingerprint: Option<String>,
     /// Whether two events can have the same content.
     pub repeatable: bool,
+    /// Of a repeatable event, [`content`]: what tells it downstream where no id does.
+    pub content: Option<String>,
+}
+
+/// SHA-256, in hex, over what consumers see of the content of an event: its type, its data and
+/// its `vodextra`, each ended by a line break. Two events have the same when they differ only in
+/// when they occurred.
+pub fn content(event: &Envelope) -> String {
+    let extra = event.extension("vodextra").unwrap_or_default();
+    let parts = [event.ty().as_bytes(), &event.data(), extra.as_bytes()];
+    let text: Vec<u8> = parts
+        .iter()
+        .flat_map(|part| [part, &b"\n"[..]])
+        .flatten()
+        .copied()
+        .collect();
+    raw_id(&text)
 }
 
 impl Application {
@@ -62,9 +82,11 @@ impl Application {
             deliveries: record.deliveries,
             ty: None,
             subject: None,
+            outcome: None,
             ids: Vec::new(),
             fingerprint: None,
             repeatable: false,
+            content: None,
         };
         let Some(normalized) = normalize() else {
             return Some(entry);
@@ -73,7 +95,9 @@ impl Application {
         let envelope = normalized.into_envelope(None);
         entry.ty = Some(envelope.ty().to_owned());
         entry.subject = envelope.subject().map(str::to_owned);
+        entry.outcome = envelope.label("outcome").map(str::to_owned);
         entry.fingerprint = Some(envelope.id().to_owned());
+        entry.content = entry.repeatable.then(|| content(&envelope));
         if entry.repeatable {
             let ids = deliveries.into_iter().filter_map(|delivery| {
                 let handle = self.handles.handle(delivery).to_string();

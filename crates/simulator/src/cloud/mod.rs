@@ -63,7 +63,7 @@ pub use control::Stats;
 pub use ending::{Ending, Observer};
 pub use events::{Counts, State};
 pub use faults::{Calls, Fault, InvalidFault};
-pub use ledger::LedgerEntry;
+pub use ledger::{LedgerEntry, content};
 pub use queue::{Queue, QueueStats};
 pub use recorded::{NoNotifications, ReadError, Recorded};
 pub use server::Cloud;

@@ -32,13 +32,6 @@ pub struct CloudClient {
     limiter: Arc<Limiter>,
 }
 
-/// The right to make one call now.
-#[derive(Debug)]
-pub struct Turn {
-    action: Action,
-    key: Arc<Key>,
-}
-
 /// The endpoint is none that can be called.
 #[derive(Debug, Error)]
 #[error("{0} is no endpoint: write https://HOST or http://HOST:PORT")]
@@ -97,7 +90,7 @@ impl CloudClient {
     ///
     /// # Errors
     ///
-    /// As [`call_in`](Self::call_in).
+    /// As [`Turn::call`].
     pub async fn call(
         &self,
         action: Action,
@@ -106,7 +99,7 @@ impl CloudClient {
     ) -> Result<Called, CallError> {
         let turn = timeout_at(deadline, self.turn(action)).await;
         let turn = turn.unwrap_or(Err(CallError::TimedOut))?;
-        self.call_in(turn, body, deadline).await
+        turn.call(body, deadline).await
     }
 
     /// Waits until the account's limit allows a call of `action`, and there is a key to sign it.
@@ -115,47 +108,59 @@ impl CloudClient {
     /// # Errors
     ///
     /// [`CallError::Credentials`].
-    pub async fn turn(&self, action: Action) -> Result<Turn, CallError> {
+    pub async fn turn(&self, action: Action) -> Result<Turn<'_>, CallError> {
         self.limiter.turn(action).await;
-        let key = self.credentials.current().await?;
-        Ok(Turn { action, key })
+        Ok(Turn {
+            key: self.credentials.current().await?,
+            client: self,
+            action,
+        })
     }
+}
 
-    /// Makes the call whose turn it is, with a JSON `body`. None is sent after `deadline`, not by
-    /// a process that was suspended either.
+/// A call that may be made now.
+#[derive(Debug)]
+pub struct Turn<'a> {
+    client: &'a CloudClient,
+    action: Action,
+    key: Arc<Key>,
+}
+
+impl Turn<'_> {
+    /// Makes it, with a JSON `body`. None is sent after `deadline`, not by a process that was
+    /// suspended either.
     ///
     /// # Errors
     ///
     /// [`CallError`], [`CallError::TimedOut`] at the deadline; the cloud may have done what it
     /// was asked for all the same.
-    pub async fn call_in(
-        &self,
-        turn: Turn,
-        body: Vec<u8>,
-        deadline: Instant,
-    ) -> Result<Called, CallError> {
+    pub async fn call(self, body: Vec<u8>, deadline: Instant) -> Result<Called, CallError> {
         if Instant::now() >= deadline {
             return Err(CallError::TimedOut);
         }
-        timeout_at(deadline, self.call_now(turn, body.into()))
+        timeout_at(deadline, self.call_now(body.into()))
             .await
             .unwrap_or(Err(CallError::TimedOut))
     }
 
-    async fn call_now(&self, turn: Turn, body: Bytes) -> Result<Called, CallError> {
-        let Turn { action, key } = turn;
+    async fn call_now(&self, body: Bytes) -> Result<Called, CallError> {
+        let Self {
+            client,
+            action,
+            key,
+        } = self;
         let timestamp = SystemTime::now().duration_since(UNIX_EPOCH);
         let timestamp = timestamp.unwrap_or_default().as_secs();
         let signed = tc3::Request {
             service: SERVICE,
-            host: &self.host,
+            host: &client.host,
             content_type: JSON,
             body: &body,
             timestamp,
         };
         let authorization = signed.authorization(&key.id, &key.key);
-        let mut request = Request::post(&self.uri)
-            .header(HOST, &*self.host)
+        let mut request = Request::post(&client.uri)
+            .header(HOST, &*client.host)
             .header(CONTENT_TYPE, JSON)
             .header(AUTHORIZATION, hidden(&authorization)?)
             .header("X-TC-Action", action.name())
@@ -164,22 +169,22 @@ impl CloudClient {
         if let Some(token) = &key.token {
             request = request.header("X-TC-Token", hidden(token.expose())?);
         }
-        if let Some(region) = &self.region {
+        if let Some(region) = &client.region {
             request = request.header("X-TC-Region", region);
         }
         let request = request
             .body(Full::new(body))
             .map_err(|error| HttpError::Transport(error.into()))?;
         let sent = Instant::now();
-        let (status, body) = self.http.send(request, LARGEST_ANSWER).await?;
+        let (status, body) = client.http.send(request, LARGEST_ANSWER).await?;
         if status != StatusCode::OK {
             return Err(CallError::Status(status.as_u16()));
         }
-        let are_events = action == Action::PullEvents && body.len() > LARGEST_ERROR;
+        let are_events = *action == Action::PullEvents && body.len() > LARGEST_ERROR;
         if !are_events && let Some(error) = api_error(&body)? {
-            match error.class(action) {
-                ErrorClass::Throttled => self.limiter.throttled(action),
-                ErrorClass::Reauthenticate => self.credentials.invalidate(&key),
+            match error.class(*action) {
+                ErrorClass::Throttled => client.limiter.throttled(*action),
+                ErrorClass::Reauthenticate => client.credentials.invalidate(key),
                 _ => {}
             }
             return Err(error.into());
