@@ -63,7 +63,8 @@ pub(crate) fn try_open_sinks(config: &Config) -> impl Iterator<Item = (String, R
     let open = move |(name, sink): (&String, &config::Sink)| {
         let topics = topics.get(name.as_str()).into_iter().flatten();
         let topics = topics.cloned().collect();
-        let opened = open_sink(name, sink, max_in_flight, message_timeout);
+        let dead_letters = (config.dead_letter.sink == *name).then_some(&*config.dead_letter.topic);
+        let opened = open_sink(name, sink, max_in_flight, message_timeout, dead_letters);
         let opened = opened.map(|broker| OpenSink { broker, topics });
         (
             name.clone(),
@@ -84,6 +85,7 @@ fn open_sink(
     sink: &config::Sink,
     max_in_flight: usize,
     message_timeout: Duration,
+    dead_letters: Option<&str>,
 ) -> Result<Arc<dyn Broker>> {
     Ok(match sink {
         config::Sink::Kafka(kafka) => Arc::new(KafkaSink::new(
@@ -95,7 +97,8 @@ fn open_sink(
             },
         )?),
         config::Sink::RabbitMq(rabbitmq) => {
-            Arc::new(RabbitMqSink::new(name, rabbitmq, max_in_flight)?)
+            let sink = RabbitMqSink::new(name, rabbitmq, max_in_flight)?;
+            Arc::new(sink.with_dead_letters(dead_letters))
         }
         config::Sink::Nats(nats) => Arc::new(NatsSink::new(name, nats, max_in_flight)?),
         config::Sink::File(file) => Arc::new(open_file_sink(name, file)?),
@@ -170,7 +173,7 @@ pub(crate) fn pipeline(
     )))
 }
 
-fn router(config: &Config, index: impl Fn(&str) -> Option<usize>) -> Router {
+pub(crate) fn router(config: &Config, index: impl Fn(&str) -> Option<usize>) -> Router {
     if config.routes.is_empty() {
         return Router::everything(SinkSet::of(0..config.sinks.len()));
     }
