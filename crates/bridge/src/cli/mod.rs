@@ -2,10 +2,12 @@
 
 mod callback;
 mod check;
+mod dead_letter;
 mod demo;
 mod health;
 mod output;
 mod provision;
+mod reading;
 mod run;
 mod send;
 mod simulate;
@@ -53,6 +55,8 @@ enum Command {
     Demo(demo::Demo),
     /// Be the cloud: events to pull and confirm, or posted as callbacks.
     Simulate(simulate::Simulate),
+    /// Look through the dead letters, and publish them again.
+    DeadLetter(dead_letter::DeadLetters),
     /// Ask a running bridge's admin listener; exit 0 if it answers well.
     Health(health::Health),
     /// Print a completion script for a shell.
@@ -102,6 +106,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Send(send) => send.run(),
         Command::Demo(demo) => demo.run(),
         Command::Simulate(simulate) => simulate.run(),
+        Command::DeadLetter(letters) => letters.run(),
         Command::Health(health) => health.run(),
         Command::Completions { shell } => {
             // By way of a buffer: the generator panics on a closed pipe.
