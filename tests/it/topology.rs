@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use anyhow::{Context, Result, ensure};
 use serde_json::{Value, json};
 use vodbridge_tests::bridge::Setup;
+use vodbridge_tests::brokers::rabbitmq;
 use vodbridge_tests::cli::{Ran, run};
+use vodbridge_tests::clients;
 use vodbridge_tests::ports::free_port;
 
 use crate::destinations::Destinations;
@@ -188,4 +190,56 @@ async fn an_absent_nats_is_told() -> Result<()> {
         )
     })
     .await
+}
+
+/// On RabbitMQ the dead letters have a queue that no subscriber of the events reads.
+#[tokio::test]
+async fn dead_letters_have_a_queue_of_their_own() -> Result<()> {
+    let address = rabbitmq::shared().await?;
+    let exchange = format!("letters-{}", std::process::id());
+    let queue = format!("{exchange}.dead_letters");
+    let setup = Setup::new(&format!(
+        r#"
+sinks:
+  here: {{ rabbitmq: {{ url: "{address}", exchange: "{exchange}", routing_key: "vod.{{event_type}}" }} }}
+  elsewhere: {{ rabbitmq: {{ url: "{address}", exchange: "{exchange}-2", routing_key: "vod.{{event_type}}" }} }}
+dead_letter: {{ sink: here, topic: vod.dead }}
+"#
+    ))?;
+    let made = provisioned(&setup).await?;
+    let about = |queue: &str| {
+        made.iter()
+            .filter(|made| {
+                made["what"]
+                    .as_str()
+                    .is_some_and(|what| what.contains(queue))
+            })
+            .count()
+    };
+    assert_eq!(
+        (about(&queue), about("-2.dead_letters")),
+        (2, 0),
+        "{made:?}"
+    );
+    let client = clients::rabbitmq(&*address);
+    let letter = json!({ "exchange": exchange, "routing_key": "vod.dead", "bodies": ["{}"] });
+    client.call("publish", letter).await?;
+    let other = json!({ "exchange": exchange, "routing_key": "vod.other", "bodies": ["{}"] });
+    client.call("publish", other).await?;
+    let count = async |queue: &str| client.call("count", json!({ "queue": queue })).await;
+    assert_eq!(count(&queue).await?, [1]);
+    assert_eq!(count(&format!("{exchange}.events")).await?, [2]);
+
+    client
+        .call("delete_queue", json!({ "queue": queue }))
+        .await?;
+    let check = ran(&setup, &["check", "--connect", "--output", "json"]).await?;
+    ensure!(check.code == Some(0), "it blocks nothing: {check:?}");
+    ensure!(check.out.contains("dead_letters"), "{check:?}");
+    let again = provisioned(&setup).await?;
+    ensure!(
+        again.iter().filter(|made| made["created"] == true).count() == 2,
+        "{again:?}"
+    );
+    Ok(())
 }

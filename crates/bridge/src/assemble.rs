@@ -47,30 +47,25 @@ pub(crate) fn open_sinks(config: &Config) -> Result<BTreeMap<String, OpenSink>> 
 
 /// Opens each configured sink by itself.
 pub(crate) fn try_open_sinks(config: &Config) -> impl Iterator<Item = (String, Result<OpenSink>)> {
-    let topics = config.topics();
-    let max_in_flight = config
-        .sources
-        .values()
-        .map(config::Source::max_in_flight)
-        .sum();
-    let patience = config
-        .sources
-        .values()
-        .map(config::Source::least_patience)
-        .min();
+    let names = config.sinks.keys();
+    names.map(|name| (name.clone(), open_sink_named(config, name)))
+}
+
+/// Opens one of the configured sinks.
+pub(crate) fn open_sink_named(config: &Config, name: &str) -> Result<OpenSink> {
+    let sink = config.sinks.get(name);
+    let sink = sink.with_context(|| format!("there is no sink {name}"))?;
+    let sources = config.sources.values();
+    let max_in_flight = sources.clone().map(config::Source::max_in_flight).sum();
+    let patience = sources.map(config::Source::least_patience).min();
     let patience = patience.unwrap_or(Duration::from_secs(20));
     let message_timeout = patience.saturating_sub(DEAD_LETTER_RESERVE + KAFKA_SCAN);
-    let open = move |(name, sink): (&String, &config::Sink)| {
-        let topics = topics.get(name.as_str()).into_iter().flatten();
-        let topics = topics.cloned().collect();
-        let opened = open_sink(name, sink, max_in_flight, message_timeout);
-        let opened = opened.map(|broker| OpenSink { broker, topics });
-        (
-            name.clone(),
-            opened.with_context(|| format!("sinks.{name}")),
-        )
-    };
-    config.sinks.iter().map(open)
+    let dead_letters = (config.dead_letter.sink == name).then_some(&*config.dead_letter.topic);
+    let opened = open_sink(name, sink, max_in_flight, message_timeout, dead_letters);
+    Ok(OpenSink {
+        broker: opened.with_context(|| format!("sinks.{name}"))?,
+        topics: config.topics_of(name).into_iter().collect(),
+    })
 }
 
 /// Whether a sink could not be opened because a bridge is running on its directory.
@@ -84,6 +79,7 @@ fn open_sink(
     sink: &config::Sink,
     max_in_flight: usize,
     message_timeout: Duration,
+    dead_letters: Option<&str>,
 ) -> Result<Arc<dyn Broker>> {
     Ok(match sink {
         config::Sink::Kafka(kafka) => Arc::new(KafkaSink::new(
@@ -95,7 +91,8 @@ fn open_sink(
             },
         )?),
         config::Sink::RabbitMq(rabbitmq) => {
-            Arc::new(RabbitMqSink::new(name, rabbitmq, max_in_flight)?)
+            let sink = RabbitMqSink::new(name, rabbitmq, max_in_flight)?;
+            Arc::new(sink.with_dead_letters(dead_letters))
         }
         config::Sink::Nats(nats) => Arc::new(NatsSink::new(name, nats, max_in_flight)?),
         config::Sink::File(file) => Arc::new(open_file_sink(name, file)?),

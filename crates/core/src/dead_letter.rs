@@ -16,6 +16,10 @@ use crate::delivery::Delivery;
 use crate::retry::{Attempts, Failed, Retry, Target};
 use crate::{Envelope, Event, LogLimit, Metrics, NotDelivered, PublishError, Sink, chain};
 
+mod read;
+
+pub use read::NoDeadLetter;
+
 /// Between two lines about refused records.
 const LOG_PAUSE: Duration = Duration::from_secs(1);
 
@@ -42,6 +46,17 @@ pub enum Reason {
 }
 
 impl Reason {
+    /// Every one of them.
+    pub const ALL: [Self; 7] = [
+        Self::Unparsable,
+        Self::Unrecognised,
+        Self::Unread,
+        Self::Unrouted,
+        Self::Refused,
+        Self::Unroutable,
+        Self::Panic,
+    ];
+
     /// The word in records and metrics.
     pub fn as_str(self) -> &'static str {
         match self {
@@ -67,6 +82,9 @@ pub enum Content {
         body: Bytes,
         /// Its headers, without secrets.
         headers: Vec<(String, String)>,
+        /// What tells it from others of the same content, where its source knows: the event's id
+        /// would have taken it in.
+        occurrence: Option<Arc<str>>,
     },
 }
 
@@ -108,6 +126,8 @@ struct Record<'a> {
     event: Option<&'a RawValue>,
     #[serde(skip_serializing_if = "Option::is_none")]
     headers: Option<BTreeMap<&'a str, &'a str>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    occurrence: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
     body: Option<&'a str>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -162,6 +182,7 @@ impl DeadLetter {
             last_at,
             event: None,
             headers: None,
+            occurrence: None,
             body: None,
             body_base64: None,
         };
@@ -170,7 +191,12 @@ impl DeadLetter {
                 structured = envelope.structured();
                 record.event = serde_json::from_slice(&structured).ok();
             }
-            Content::Raw { body, headers } => {
+            Content::Raw {
+                body,
+                headers,
+                occurrence,
+            } => {
+                record.occurrence = occurrence.as_deref();
                 record.headers = Some(
                     headers
                         .iter()
@@ -327,6 +353,7 @@ mod tests {
         let raw = |body: &'static [u8]| Content::Raw {
             body: Bytes::from_static(body),
             headers: vec![("host".into(), "example".into())],
+            occurrence: None,
         };
         assert_eq!(data(&letter(raw(b"not json")))["body"], "not json");
         let broken = data(&letter(raw(b"\xff\xfe")));

@@ -14,6 +14,7 @@ use crate::{Event, Label};
 pub struct Envelope {
     encoded: Arc<Encoded>,
     topic: Option<Arc<str>>,
+    mark: Option<Arc<str>>,
 }
 
 #[derive(Debug)]
@@ -32,6 +33,7 @@ impl Envelope {
                 data,
             }),
             topic: None,
+            mark: None,
         }
     }
 
@@ -132,13 +134,27 @@ impl Envelope {
     /// The same event for a topic that the sink's own template does not choose (dead letters).
     pub fn with_topic(&self, topic: Arc<str>) -> Self {
         Self {
-            encoded: self.encoded.clone(),
             topic: Some(topic),
+            ..self.clone()
         }
     }
 
     /// The topic that overrides the sink's template.
     pub fn topic(&self) -> Option<&str> {
         self.topic.as_deref()
+    }
+
+    /// The same event as another message than the one that was published before, for brokers that
+    /// recognise copies and store no second: a replay. Equal marks are copies of each other.
+    pub fn with_mark(&self, mark: Arc<str>) -> Self {
+        Self {
+            mark: Some(mark),
+            ..self.clone()
+        }
+    }
+
+    /// What tells this message of the event from others.
+    pub fn mark(&self) -> Option<&str> {
+        self.mark.as_deref()
     }
 }

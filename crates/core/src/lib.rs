@@ -26,7 +26,7 @@ mod template;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
-pub use dead_letter::{Content, DEAD_LETTER_TYPE, DeadLetter, DeadLetters, Reason};
+pub use dead_letter::{Content, DEAD_LETTER_TYPE, DeadLetter, DeadLetters, NoDeadLetter, Reason};
 pub use delivery::{DEAD_LETTER_RESERVE, Patience};
 pub use envelope::Envelope;
 pub use event::{Event, Label};

@@ -34,6 +34,11 @@ pub struct NotDelivered {
     pub source: Arc<PublishError>,
 }
 
+/// A publish names a sink that the pipeline does not have.
+#[derive(Debug, Error)]
+#[error("there is no sink `{0}`")]
+struct UnknownSink(String);
+
 /// Routes envelopes to sinks and waits for their acks.
 pub struct Pipeline {
     targets: Vec<Target>,
@@ -104,6 +109,32 @@ impl Pipeline {
     ) -> Result<Outcome, NotDelivered> {
         let delivery = Delivery::new(Targets::default(), Patience::until(deadline));
         self.write(letter, &delivery).await
+    }
+
+    /// Publishes to this sink alone, whatever the routes say: resolves once it has acked. Nothing
+    /// is dead-lettered, an error is the caller's.
+    pub async fn publish_to(
+        &self,
+        sink: &str,
+        envelope: &Envelope,
+        patience: Patience,
+    ) -> Result<(), PublishError> {
+        let named = |target: &&Target| target.sink.name() == sink;
+        let Some(target) = self.targets.iter().find(named) else {
+            let unknown = UnknownSink(sink.to_owned());
+            return Err(PublishError::Permanent(unknown.into()));
+        };
+        let attempts = Attempts {
+            target,
+            envelope,
+            delivery: &Delivery::new(Targets::default(), patience),
+            unroutable_until: patience.unroutable_until,
+            retry: &self.retry,
+        };
+        attempts
+            .until_deadline()
+            .await
+            .map_err(|failed| failed.error)
     }
 
     /// Ends every delivery at once; what is not acked by now is not delivered.

@@ -295,3 +295,31 @@ async fn a_cut_ends_every_delivery_at_once() {
     delivery.await.unwrap().unwrap_err();
     assert_eq!(start.elapsed(), Duration::ZERO);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_publish_to_one_sink_follows_no_route_and_becomes_no_dead_letter() {
+    let (one, other) = (
+        FakeSink::new("one", [Step::Transient], Step::Ack),
+        FakeSink::new("other", [Step::Permanent], Step::Unroutable),
+    );
+    let (letters, event) = (FakeSink::acking("letters"), envelope("1", "FileDeleted"));
+    let pipeline = pipeline(&[&one, &other], &letters);
+    let publish = |sink, patience| pipeline.publish_to(sink, &event, patience);
+    publish("one", patience(20)).await.unwrap();
+    assert_eq!(one.acked(), ["1"]);
+    let refused = publish("other", patience(20)).await.unwrap_err();
+    assert_eq!(refused.kind(), "permanent");
+    let start = Instant::now();
+    let unroutable = Patience {
+        unroutable_until: Some(start + seconds(5)),
+        ..patience(20)
+    };
+    let nowhere = publish("other", unroutable).await.unwrap_err();
+    assert_eq!(
+        (nowhere.kind(), start.elapsed()),
+        ("unroutable", seconds(5))
+    );
+    let unknown = publish("third", patience(20)).await.unwrap_err();
+    assert_eq!(unknown.kind(), "permanent");
+    assert_eq!((other.acked().len(), letters.started()), (0, 0));
+}

@@ -47,8 +47,8 @@ pub(crate) fn message(
 
 /// What JetStream recognises a copy by. It looks at the whole stream and acks what it did not
 /// store, so the subject belongs to it: the same event on two subjects is two messages. A dead
-/// letter or a replay is another message than the event it came from, and than an earlier dead
-/// letter of the same event: the source and time of its record tell them apart.
+/// letter is another message than the event it came from, and than an earlier dead letter of the
+/// same event: the source and time of its record tell them apart. A replay has a mark of its own.
 fn message_id(envelope: &Envelope, subject: &str) -> String {
     let mut id = format!("{}/{subject}", envelope.id());
     if envelope.topic().is_some() {
@@ -57,6 +57,10 @@ fn message_id(envelope: &Envelope, subject: &str) -> String {
             id.push('/');
             id.push_str(mark);
         }
+    }
+    if let Some(mark) = envelope.mark() {
+        id.push('/');
+        id.push_str(mark);
     }
     id
 }
@@ -159,5 +163,9 @@ mod tests {
         assert_ne!(message_id(&early, "vod.dead_letter"), dead(&early));
         assert_ne!(dead(&late), dead(&early));
         assert_eq!(dead(&early), dead(&early.clone()));
+        let replay = |mark: &str| message_id(&early.with_mark(mark.into()), "vod.x");
+        assert_ne!(replay("replay"), message_id(&early, "vod.x"));
+        assert_ne!(replay("replay"), replay("replay/2"));
+        assert_eq!(replay("replay"), replay("replay"));
     }
 }

@@ -28,6 +28,8 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(5);
 /// large for the broker goes over a second connection, so that its refusal hurts no other.
 pub struct RabbitMqSink {
     pub(crate) config: RabbitMqConfig,
+    /// The routing key of dead letters, where they go here.
+    pub(crate) dead_letters: Option<String>,
     pub(crate) broker: Broker,
     main: Lane,
     /// One publish at a time. Started by the first event that needs it.
@@ -70,12 +72,21 @@ impl RabbitMqSink {
         broker.tasks.close();
         Ok(Self {
             config: config.clone(),
+            dead_letters: None,
             broker,
             main,
             alone: OnceLock::new(),
             next_mark: AtomicI64::new(0),
             _ends: closing.drop_guard(),
         })
+    }
+
+    /// Dead letters go here with this routing key, so its topology has a queue for them.
+    pub fn with_dead_letters(self, key: Option<&str>) -> Self {
+        Self {
+            dead_letters: key.map(str::to_owned),
+            ..self
+        }
     }
 
     fn message(&self, envelope: &Envelope) -> Result<Message, PublishError> {

@@ -16,14 +16,51 @@ const ACK: &str = "every queue that the message was routed to took it: a durable
                    it written and fsynced on a majority of its nodes, a durable classic queue has \
                    it on one node's disk; which queues those are, AMQP does not tell";
 
-/// The queue that [`Topology::provision`] makes.
+/// The queue of all events that [`Topology::provision`] makes.
 pub(crate) fn provisioned_queue(exchange: &str) -> String {
     format!("{exchange}.events")
+}
+
+/// How often the queue of the dead letters hands one out: as often as can be said. It is only ever
+/// looked through, and RabbitMQ 4.0 drops after 20 times what came back each time.
+const DELIVERY_LIMIT: i32 = i32::MAX;
+
+/// The queue that [`Topology::provision`] makes for the dead letters of an exchange. It is theirs
+/// alone, so that no subscriber consumes them away.
+pub fn dead_letter_queue(exchange: &str) -> String {
+    format!("{exchange}.dead_letters")
+}
+
+/// A queue that [`Topology::provision`] makes.
+struct Wanted<'a> {
+    name: String,
+    key: &'a str,
+    delivery_limit: Option<i32>,
+    /// What to say where it is missing.
+    remedy: &'static str,
 }
 
 impl RabbitMqSink {
     fn queue(&self) -> String {
         provisioned_queue(&self.config.exchange)
+    }
+
+    fn queues(&self) -> Vec<Wanted<'_>> {
+        let events = Wanted {
+            name: self.queue(),
+            key: "#",
+            delivery_limit: None,
+            remedy: "`vodbridge provision` makes it; none is needed where queues of your own are \
+                     bound to every topic",
+        };
+        let letters = self.dead_letters.as_deref().map(|key| Wanted {
+            name: dead_letter_queue(&self.config.exchange),
+            key,
+            delivery_limit: Some(DELIVERY_LIMIT),
+            remedy: "`vodbridge provision` makes it; without it dead letters are only where the \
+                     other queues are read, and `vodbridge dead-letter` has to be told which",
+        });
+        [events].into_iter().chain(letters).collect()
     }
 
     async fn session(&self) -> Result<Session, BoxError> {
@@ -51,14 +88,16 @@ impl RabbitMqSink {
                 what: format!("exchange {exchange:?} does not exist"),
                 remedy: "`vodbridge provision` makes it".into(),
             });
-        } else if !has_queue(session, &self.queue()).await? {
-            findings.push(Finding {
-                blocking: false,
-                what: format!("queue {:?} does not exist", self.queue()),
-                remedy: "`vodbridge provision` makes it; none is needed where queues of your own \
-                         are bound to every topic"
-                    .into(),
-            });
+        } else {
+            for Wanted { name, remedy, .. } in self.queues() {
+                if !has_queue(session, &name).await? {
+                    findings.push(Finding {
+                        blocking: false,
+                        what: format!("queue {name:?} does not exist"),
+                        remedy: remedy.into(),
+                    });
+                }
+            }
         }
         findings.push(Finding {
             blocking: false,
@@ -71,49 +110,60 @@ impl RabbitMqSink {
     }
 
     async fn make(&self, session: &Session) -> Result<Vec<Provisioned>, OpenError> {
-        let (exchange, queue) = (&self.config.exchange, self.queue());
+        let exchange = &self.config.exchange;
         let new_exchange = !session.has_exchange(exchange).await?;
-        let new_queue = !has_queue(session, &queue).await?;
-        let channel = session.channel().await?;
-        let short_exchange = ShortString::from(exchange.as_str());
-        let short_queue = ShortString::from(queue.as_str());
         if new_exchange {
+            let channel = session.channel().await?;
             let options = ExchangeDeclareOptions {
                 durable: true,
                 ..ExchangeDeclareOptions::default()
             };
             let (kind, none) = (ExchangeKind::Topic, FieldTable::default());
-            let made = channel.exchange_declare(short_exchange.clone(), kind, options, none);
-            answered(made).await?;
+            let name = ShortString::from(exchange.as_str());
+            answered(channel.exchange_declare(name, kind, options, none)).await?;
         }
-        if new_queue {
+        let mut made = vec![Provisioned {
+            what: format!("durable topic exchange {exchange}"),
+            created: new_exchange,
+        }];
+        for queue in self.queues() {
+            let new_queue = self.make_queue(session, &queue).await?;
+            let Wanted { name, key, .. } = queue;
+            made.push(Provisioned {
+                what: format!("durable quorum queue {name}"),
+                created: new_queue,
+            });
+            made.push(Provisioned {
+                what: format!("binding of queue {name} to exchange {exchange} with key {key}"),
+                created: new_exchange || new_queue,
+            });
+        }
+        Ok(made)
+    }
+
+    /// Makes and binds a queue. True: it was not there before.
+    async fn make_queue(&self, session: &Session, queue: &Wanted<'_>) -> Result<bool, OpenError> {
+        let new = !has_queue(session, &queue.name).await?;
+        let channel = session.channel().await?;
+        let name = ShortString::from(queue.name.as_str());
+        if new {
             let options = QueueDeclareOptions {
                 durable: true,
                 ..QueueDeclareOptions::default()
             };
-            let mut quorum = FieldTable::default();
+            let mut arguments = FieldTable::default();
             let kind = AMQPValue::LongString("quorum".into());
-            quorum.insert("x-queue-type".into(), kind);
-            answered(channel.queue_declare(short_queue.clone(), options, quorum)).await?;
+            arguments.insert("x-queue-type".into(), kind);
+            if let Some(limit) = queue.delivery_limit {
+                arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(limit));
+            }
+            answered(channel.queue_declare(name.clone(), options, arguments)).await?;
         }
         // Idempotent, and there is no way to ask first.
+        let exchange = ShortString::from(self.config.exchange.as_str());
         let (options, none) = (QueueBindOptions::default(), FieldTable::default());
-        answered(channel.queue_bind(short_queue, short_exchange, "#".into(), options, none))
-            .await?;
-        Ok(vec![
-            Provisioned {
-                what: format!("durable topic exchange {exchange}"),
-                created: new_exchange,
-            },
-            Provisioned {
-                what: format!("durable quorum queue {queue}"),
-                created: new_queue,
-            },
-            Provisioned {
-                what: format!("binding of queue {queue} to exchange {exchange} with key #"),
-                created: new_exchange || new_queue,
-            },
-        ])
+        answered(channel.queue_bind(name, exchange, queue.key.into(), options, none)).await?;
+        Ok(new)
     }
 }
 
@@ -132,7 +182,8 @@ impl Topology for RabbitMqSink {
         .boxed()
     }
 
-    /// A durable topic exchange and one durable quorum queue, bound to every topic.
+    /// A durable topic exchange and a durable quorum queue, bound to every topic; another one for
+    /// dead letters, if they go here.
     fn provision<'a>(
         &'a self,
         _topics: &'a [String],

@@ -1,5 +1,7 @@
 //! What is kept of a request that cannot become an event.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use hyper::HeaderMap;
 use vodbridge_core::Content;
@@ -32,8 +34,9 @@ pub(crate) struct Kept {
     pub(crate) size: usize,
 }
 
-/// Keeps the body and some headers; Sign and T never travel on.
-pub(crate) fn kept(body: &Bytes, headers: &HeaderMap) -> Kept {
+/// Keeps the body and some headers; Sign and T never travel on. `occurrence` is what an event of it
+/// would have been told from others by.
+pub(crate) fn kept(body: &Bytes, headers: &HeaderMap, occurrence: Option<Arc<str>>) -> Kept {
     let body = kept_body(body);
     let headers = headers
         .iter()
@@ -49,7 +52,11 @@ pub(crate) fn kept(body: &Bytes, headers: &HeaderMap) -> Kept {
     Kept {
         id: raw_id(&body),
         size: body.len() + size,
-        content: Content::Raw { body, headers },
+        content: Content::Raw {
+            body,
+            headers,
+            occurrence,
+        },
     }
 }
 
@@ -79,7 +86,7 @@ mod tests {
             headers.insert(name, HeaderValue::from_static("hunter2"));
         }
         headers.insert("host", HeaderValue::from_static("example"));
-        let Content::Raw { headers, .. } = kept(&Bytes::new(), &headers).content else {
+        let Content::Raw { headers, .. } = kept(&Bytes::new(), &headers, None).content else {
             unreachable!()
         };
         assert_eq!(headers, [("host".to_owned(), "example".to_owned())]);

@@ -10,7 +10,7 @@ use crate::paths::Path;
 use crate::v2;
 
 /// The CloudEvents type of every event starts with it.
-pub(crate) const TYPE_PREFIX: &str = "com.tencent.cloud.vod.";
+pub const TYPE_PREFIX: &str = "com.tencent.cloud.vod.";
 
 /// What `{event_type}` is where the type is in no catalogue.
 pub(crate) const OTHER: &str = "other";

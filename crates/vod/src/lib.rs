@@ -24,6 +24,7 @@ pub mod catalogue;
 mod document;
 mod facts;
 mod identity;
+mod labels;
 mod normalize;
 mod notification;
 mod paths;
@@ -36,6 +37,7 @@ mod v2;
 
 pub use catalogue::Catalogue;
 pub use identity::raw_id;
+pub use labels::labels;
 pub use normalize::{Normalized, Normalizer, Via};
 pub use notification::{Notification, Unparsable};
 pub use shape::Unrecognised;

@@ -6,10 +6,11 @@ use std::time::SystemTime;
 
 use vodbridge_core::{Envelope, Event, Label};
 
-use crate::catalogue::{Catalogue, EventType, OTHER, TYPE_PREFIX, UNKNOWN};
+use crate::catalogue::{Catalogue, EventType, TYPE_PREFIX, UNKNOWN};
 use crate::document::Value;
 use crate::facts::Facts;
 use crate::identity::Identity;
+use crate::labels::event_type;
 use crate::shape::{self, Format, Shape, Unrecognised};
 use crate::trace::TraceContext;
 use crate::{Notification, canonical, v2};
@@ -199,30 +200,13 @@ impl Normalized<'_> {
     }
 
     fn labels(&self) -> Vec<Label> {
+        let v2 = self.shape.format == Format::V2;
         vec![
-            self.event_type_label(),
+            event_type(&self.shape.name, v2, &self.origin.catalogue),
             Label::new("outcome", self.facts.outcome.name()),
             Label::new("sub_app_id", self.origin.sub_app_id.clone()),
             Label::new("source", self.origin.source.clone()),
         ]
-    }
-
-    fn event_type_label(&self) -> Label {
-        let name = self.shape.name.as_ref();
-        let v2 = self.shape.format == Format::V2;
-        let closed = if v2 {
-            v2::NAMES.into_iter().find(|known| *known == name)
-        } else {
-            self.documented().map(|row| row.name)
-        };
-        if let Some(closed) = closed {
-            return Label::new("event_type", closed);
-        }
-        let mut label = Label::new("event_type", name.to_owned());
-        if v2 || !self.origin.catalogue.has_added(name) {
-            label.topic = Some(if v2 { v2::OTHER } else { OTHER }.into());
-        }
-        label
     }
 
     fn extensions(&self) -> Vec<(Cow<'static, str>, Cow<'static, str>)> {

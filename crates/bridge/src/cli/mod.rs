@@ -2,6 +2,7 @@
 
 mod callback;
 mod check;
+mod dead_letter;
 mod demo;
 mod health;
 mod output;
@@ -57,6 +58,8 @@ enum Command {
     Simulate(simulate::Simulate),
     /// Hold what is on the topics against what the simulated cloud issued.
     Verify(verify::Verify),
+    /// Look through the dead letters, and publish them again.
+    DeadLetter(dead_letter::DeadLetters),
     /// Ask a running bridge's admin listener; exit 0 if it answers well.
     Health(health::Health),
     /// Print a completion script for a shell.
@@ -107,6 +110,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Demo(demo) => demo.run(),
         Command::Simulate(simulate) => simulate.run(),
         Command::Verify(verify) => verify.run(),
+        Command::DeadLetter(letters) => letters.run(),
         Command::Health(health) => health.run(),
         Command::Completions { shell } => {
             // By way of a buffer: the generator panics on a closed pipe.

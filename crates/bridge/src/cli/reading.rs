@@ -27,7 +27,7 @@ pub(super) struct Queues {
 impl Queues {
     /// Opens what reads a sink.
     pub(super) fn open(&self, name: &str, sink: &config::Sink) -> Result<Box<dyn Reader>> {
-        self.open_at(name, sink, self.place())
+        open(name, sink, self.place())
     }
 
     /// Opens what reads a RabbitMQ sink through a queue of its own; None for other sinks.
@@ -37,7 +37,7 @@ impl Queues {
         sink: &config::Sink,
     ) -> Result<Option<Box<dyn Reader>>> {
         match sink {
-            config::Sink::RabbitMq(_) => self.open_at(name, sink, Place::Own).map(Some),
+            config::Sink::RabbitMq(_) => open(name, sink, Place::Own).map(Some),
             _ => Ok(None),
         }
     }
@@ -48,18 +48,19 @@ impl Queues {
             delivery_limit: Some(self.delivery_limit).filter(|limit| *limit > 0),
         }
     }
+}
 
-    fn open_at(&self, name: &str, sink: &config::Sink, place: Place) -> Result<Box<dyn Reader>> {
-        let opened = || -> Result<Box<dyn Reader>> {
-            Ok(match sink {
-                config::Sink::Kafka(kafka) => Box::new(KafkaReader::new(kafka)?),
-                config::Sink::RabbitMq(rabbitmq) => {
-                    Box::new(RabbitMqReader::new(name, rabbitmq, place)?)
-                }
-                config::Sink::Nats(nats) => Box::new(NatsReader::new(name, nats)?),
-                config::Sink::File(file) => Box::new(FileReader::new(file)),
-            })
-        };
-        opened().with_context(|| format!("sinks.{name}"))
-    }
+/// Opens what reads a sink; a RabbitMQ is read at `place`.
+pub(super) fn open(name: &str, sink: &config::Sink, place: Place) -> Result<Box<dyn Reader>> {
+    let opened = || -> Result<Box<dyn Reader>> {
+        Ok(match sink {
+            config::Sink::Kafka(kafka) => Box::new(KafkaReader::new(kafka)?),
+            config::Sink::RabbitMq(rabbitmq) => {
+                Box::new(RabbitMqReader::new(name, rabbitmq, place)?)
+            }
+            config::Sink::Nats(nats) => Box::new(NatsReader::new(name, nats)?),
+            config::Sink::File(file) => Box::new(FileReader::new(file)),
+        })
+    };
+    opened().with_context(|| format!("sinks.{name}"))
 }

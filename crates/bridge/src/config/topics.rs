@@ -44,17 +44,19 @@ impl Sink {
 impl Config {
     /// The topics of each sink, dead letters included.
     pub(crate) fn topics(&self) -> BTreeMap<&str, BTreeSet<String>> {
-        let of = |name: &String| {
-            let mut topics = self.event_topics(name);
-            if *name == self.dead_letter.sink {
-                topics.insert(self.dead_letter.topic.clone());
-            }
-            topics
-        };
-        self.sinks
-            .keys()
-            .map(|name| (name.as_str(), of(name)))
+        let names = self.sinks.keys();
+        names
+            .map(|name| (name.as_str(), self.topics_of(name)))
             .collect()
+    }
+
+    /// The topics of a sink, dead letters included.
+    pub(crate) fn topics_of(&self, name: &str) -> BTreeSet<String> {
+        let mut topics = self.event_topics(name);
+        if name == self.dead_letter.sink {
+            topics.insert(self.dead_letter.topic.clone());
+        }
+        topics
     }
 
     /// The topics of events on a sink: the template filled with every value that its labels can

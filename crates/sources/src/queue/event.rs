@@ -111,7 +111,9 @@ impl Queue {
     }
 
     fn letter(&self, event: &Event, reason: Reason, error: String) -> DeadLetter {
-        let poison::Kept { id, content, .. } = poison::kept(&event.raw, &HeaderMap::new());
+        let occurrence = Some(event.occurrence.clone());
+        let kept = poison::kept(&event.raw, &HeaderMap::new(), occurrence);
+        let poison::Kept { id, content, .. } = kept;
         DeadLetter {
             id,
             reason,

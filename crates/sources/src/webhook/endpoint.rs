@@ -100,7 +100,7 @@ struct Poison {
 
 impl Poison {
     fn new(reason: Reason, error: String, received: &Received) -> Self {
-        let kept = poison::kept(&received.body.bytes, &received.headers);
+        let kept = poison::kept(&received.body.bytes, &received.headers, None);
         Self {
             reason,
             error,
