@@ -49,6 +49,7 @@ pub(crate) struct Delivery {
     /// However many copies come, it ends by then.
     latest: Instant,
     unroutable_until: Option<Instant>,
+    begun: AtomicBool,
     shadowed: AtomicBool,
     pub(crate) started: SystemTime,
     shares: Mutex<Vec<(usize, OwnedSemaphorePermit)>>,
@@ -65,6 +66,7 @@ impl Delivery {
             deadline: Mutex::new(patience.deadline),
             latest: patience.deadline + (patience.deadline - Instant::now()) * (SENDS - 1),
             unroutable_until: patience.unroutable_until,
+            begun: AtomicBool::new(false),
             shadowed: AtomicBool::new(false),
             started: SystemTime::now(),
             shares: Mutex::new(Vec::new()),
@@ -115,6 +117,11 @@ impl Delivery {
         self.targets.required.without(SinkSet::from_bits(settled))
     }
 
+    /// Whether some sink has acked it, or its refusal is in the dead letter.
+    pub(crate) fn any_settled(&self) -> bool {
+        self.acked.load(Relaxed) | self.dead_lettered.load(Relaxed) != 0
+    }
+
     pub(crate) fn any_dead_lettered(&self) -> bool {
         self.dead_lettered.load(Relaxed) != 0
     }
@@ -155,6 +162,15 @@ impl Delivery {
 
     pub(crate) fn unroutable_until(&self) -> Option<Instant> {
         self.unroutable_until
+    }
+
+    /// It has its permits: from now on something may be published.
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Relaxed);
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Relaxed)
     }
 
     /// Keeps a share of the source's permits until `sink` has settled.

@@ -4,24 +4,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::Delivery;
 use crate::metrics::SinkMetrics;
+use crate::presence::Presence;
 use crate::{Envelope, Metrics, PublishError, Sink};
 
-/// A sink and its metrics.
+/// A sink, its metrics, and whether it answers.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) metrics: Arc<SinkMetrics>,
+    pub(crate) presence: Arc<Presence>,
 }
 
 impl Target {
-    pub(crate) fn new(sink: Arc<dyn Sink>, metrics: &Metrics) -> Self {
+    pub(crate) fn new(
+        sink: Arc<dyn Sink>,
+        metrics: &Metrics,
+        returns: &Arc<watch::Sender<u64>>,
+    ) -> Self {
         Self {
             metrics: Arc::new(metrics.sink(sink.name())),
+            presence: Arc::new(Presence::new(returns.clone())),
             sink,
         }
     }
@@ -110,6 +118,9 @@ impl Attempts<'_> {
                 Err(error) => error,
             };
             self.target.metrics.failed(&last);
+            if !matches!(last, PublishError::Transient(_)) {
+                self.target.presence.answered();
+            }
             match last {
                 PublishError::Permanent(_) => break,
                 PublishError::Unroutable(_) if self.is_unroutable_for_good() => break,
@@ -127,8 +138,13 @@ impl Attempts<'_> {
 
     /// One publish, within the sink's own bound and the deadline.
     async fn attempt(&self, deadline: Moving<'_>) -> Result<(), PublishError> {
-        let Target { sink, metrics } = self.target;
+        let Target {
+            sink,
+            metrics,
+            presence,
+        } = self.target;
         metrics.published.inc();
+        presence.asked();
         let start = Instant::now();
         let bound = sink.attempt_timeout();
         let mut publish = sink.publish(self.envelope);
@@ -138,6 +154,7 @@ impl Attempts<'_> {
                 result = &mut publish => {
                     if result.is_ok() {
                         metrics.acked(start.elapsed());
+                        presence.answered();
                     }
                     return result;
                 }

@@ -65,7 +65,6 @@ fn config(directory: &Path) -> StoreConfig {
         directory: directory.to_owned(),
         max_bytes: 64 << 30,
         max_age: Duration::from_secs(3600),
-        ephemeral: true,
     }
 }
 

@@ -1,5 +1,6 @@
 //! The store's file through good and bad times: reopened after a failure, checked when read.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -12,11 +13,11 @@ use vodbridge_core::{HealthCell, chain};
 use crate::database::Database;
 use crate::error::{Cause, remedy};
 use crate::later::Later;
-use crate::level::{Census, Level};
+use crate::level::{Census, Holder, Level};
 use crate::record::{Flaw, Record, RecordId, Row};
 use crate::reserve::Reserve;
 use crate::store::{FILE, doing};
-use crate::writer::{Append, Read};
+use crate::writer::{Append, Order, Read, Taken};
 use crate::{AccessError, StoreConfig, StoreError};
 
 /// An empty store larger than this gives its space back.
@@ -181,7 +182,7 @@ impl StoreFile {
 
     /// Reads records that can be delivered, without those that are held, or as good as removed.
     /// What cannot be delivered is set aside.
-    pub(crate) fn read(&mut self, read: &Read, later: &Later) -> Result<Vec<Record>, AccessError> {
+    pub(crate) fn read(&mut self, read: &Read, later: &Later) -> Result<Vec<Taken>, AccessError> {
         self.ensure_open()?;
         let mut after = read.after;
         loop {
@@ -194,7 +195,10 @@ impl StoreFile {
             let mut records = Vec::with_capacity(rows.len());
             for (seq, row) in rows {
                 match self.entry(seq, &row).map_err(|cause| self.fail(cause))? {
-                    Ok(record) => records.push(record),
+                    Ok(record) => {
+                        let hold = || self.level.hold(seq, Holder::Reader);
+                        records.push((record, read.picks.map(|_| hold())));
+                    }
                     Err(flaw) => self.set_aside(seq, &row, &flaw)?,
                 }
             }
@@ -207,11 +211,19 @@ impl StoreFile {
     fn rows(&self, read: &Read, after: i64, later: &Later) -> Result<Vec<(i64, Row)>, Cause> {
         let mut rows = Vec::new();
         let mut bytes = 0_i64;
+        let mut blocked = HashSet::new();
         self.database()?.visit(after, |seq, mut row| {
             if rows.len() == read.limit || read.until.is_some_and(|until| row.received > until) {
                 return false;
             }
-            if row.damaged || self.level.is_held(seq) || later.removed.contains(&seq) {
+            if row.damaged || later.removed.contains(&seq) {
+                return true;
+            }
+            let holder = self.level.holder(seq);
+            if holder == Some(Holder::Appender) && read.picks == Some(Order::ByKey) {
+                blocked.extend(row.key);
+            }
+            if holder.is_some() || row.key.is_some_and(|key| blocked.contains(&key)) {
                 return true;
             }
             row.attempts += later.attempted.get(&seq).unwrap_or(&0);

@@ -13,7 +13,6 @@ pub(crate) fn config(directory: &Path) -> StoreConfig {
         directory: directory.to_owned(),
         max_bytes: 1 << 30,
         max_age: Duration::from_secs(3600),
-        ephemeral: true,
     }
 }
 

@@ -1,0 +1,168 @@
+//! The answers of a webhook that has a spool: 200 for what is durable, on a broker or on the disk.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::FutureExt;
+use futures_util::future::BoxFuture;
+use tokio::task::JoinHandle;
+use tokio::time::timeout_at;
+use vodbridge_core::{DEAD_LETTER_TYPE, Ended, Envelope, Patience, chain};
+
+use super::endpoint::{Endpoint, Received, Verdict, accepted};
+use crate::spool::{Keep, Kept, Spool};
+
+/// From a request's head until its event is durable; 0.2 s later an answer may come too late.
+const KEEP_WITHIN: Duration = Duration::from_millis(4300);
+
+/// A delivery under way, and the event or dead letter that it is of.
+struct Delivery {
+    envelope: Envelope,
+    ended: BoxFuture<'static, Ended>,
+}
+
+impl Endpoint {
+    /// Delivers an event or a dead letter, or has it kept where no sink settles it in time.
+    pub(super) async fn deliver_or_keep(
+        self: &Arc<Self>,
+        spool: &Arc<Spool>,
+        envelope: Envelope,
+        received: &Arc<Received>,
+    ) -> (Verdict, Option<Ended>) {
+        if spool.holds(envelope.id()) || self.keeps_at_once(spool, &envelope, received).await {
+            return (accepted(&envelope), None);
+        }
+        let mut delivery = self.begin(envelope, received);
+        let answer_by = received.since + self.config.answer_within;
+        if let Ok(ended) = timeout_at(answer_by, &mut delivery.ended).await {
+            return self.ended(spool, &delivery.envelope, received, ended).await;
+        }
+        // A task, since what it appends has to be taken out again if the delivery is faster.
+        let keep = tokio::spawn({
+            let (spool, envelope, received) =
+                (spool.clone(), delivery.envelope.clone(), received.clone());
+            async move {
+                let until = received.since + KEEP_WITHIN;
+                spool.keep(&envelope, received.at, until).await
+            }
+        });
+        match self.settle(delivery, keep, received).await {
+            Ok(verdict) => (verdict, None),
+            Err(delivery) => {
+                let ended = delivery.ended.await;
+                self.ended(spool, &delivery.envelope, received, ended).await
+            }
+        }
+    }
+
+    /// Whether it is kept already, since there is no point in waiting for a sink: one that it
+    /// needs does not answer, or an older event that it must not overtake is in the spool.
+    async fn keeps_at_once(
+        &self,
+        spool: &Arc<Spool>,
+        envelope: &Envelope,
+        received: &Received,
+    ) -> bool {
+        let follows = spool.must_follow(envelope);
+        if !follows && self.intake.away(envelope).is_empty() {
+            return false;
+        }
+        // A copy joins the delivery under way.
+        if self.intake.is_under_way(envelope.id()) {
+            return false;
+        }
+        let until = received.since + KEEP_WITHIN;
+        let kept = spool.keep(envelope, received.at, until).await.is_kept();
+        if kept && envelope.ty() != DEAD_LETTER_TYPE {
+            self.intake.metrics().received(envelope);
+        }
+        kept
+    }
+
+    fn begin(self: &Arc<Self>, envelope: Envelope, received: &Received) -> Delivery {
+        let patience = Patience::until(received.since + self.config.patience);
+        let (endpoint, of) = (self.clone(), envelope.clone());
+        let ended = async move { endpoint.intake.deliver_any(&of, patience).await };
+        Delivery {
+            envelope,
+            ended: ended.boxed(),
+        }
+    }
+
+    /// Waits for the sinks and for the disk. Gives the delivery back where the disk failed.
+    async fn settle(
+        self: &Arc<Self>,
+        mut delivery: Delivery,
+        mut keep: JoinHandle<Keep>,
+        received: &Arc<Received>,
+    ) -> Result<Verdict, Delivery> {
+        let verdict = accepted(&delivery.envelope);
+        let kept = tokio::select! {
+            biased;
+            kept = &mut keep => kept,
+            ended = &mut delivery.ended => match ended.result {
+                Ok(_) => {
+                    self.tasks.spawn(async move {
+                        if let Ok(Keep::Kept(kept)) = keep.await {
+                            kept.delivered().await;
+                        }
+                    });
+                    return Ok(verdict);
+                }
+                Err(_) => {
+                    delivery.ended = std::future::ready(ended).boxed();
+                    keep.await
+                }
+            },
+        };
+        match kept {
+            Ok(Keep::Kept(kept)) => {
+                self.go_on(delivery, Some(kept), received);
+                Ok(verdict)
+            }
+            Ok(Keep::Already) => {
+                self.go_on(delivery, None, received);
+                Ok(verdict)
+            }
+            Ok(Keep::Refused) | Err(_) => Err(delivery),
+        }
+    }
+
+    /// The delivery goes on to its patience, with its permit and its bytes, and takes its record
+    /// out if it ends well. What still waits for its permits ends here: nothing of it is on its way
+    /// to a sink, and in the spool alone it keeps nobody waiting.
+    fn go_on(self: &Arc<Self>, delivery: Delivery, kept: Option<Kept>, received: &Arc<Received>) {
+        let is_letter = delivery.envelope.ty() == DEAD_LETTER_TYPE;
+        if !is_letter && !self.intake.has_begun(delivery.envelope.id()) {
+            return;
+        }
+        let (endpoint, received) = (self.clone(), received.clone());
+        self.tasks.spawn(async move {
+            let ended = delivery.ended.await;
+            match (&ended.result, kept) {
+                (Ok(_), Some(kept)) => kept.delivered().await,
+                (Err(_), Some(kept)) => kept.left().await,
+                (_, None) => {}
+            }
+            if received.caller.was_answered_in_time() {
+                endpoint.intake.confirmed(delivery.envelope.id());
+            }
+        });
+    }
+
+    async fn ended(
+        &self,
+        spool: &Arc<Spool>,
+        envelope: &Envelope,
+        received: &Received,
+        ended: Ended,
+    ) -> (Verdict, Option<Ended>) {
+        let verdict = match &ended.result {
+            Ok(_) => accepted(envelope),
+            // Whoever leads the delivery looks after its end.
+            Err(_) if ended.joined && !spool.holds(envelope.id()) => Verdict::Withheld,
+            Err(error) => self.give_up(envelope, received, &chain(error)).await,
+        };
+        (verdict, Some(ended))
+    }
+}
