@@ -27,5 +27,6 @@ mod send;
 mod signature;
 mod simulate;
 mod simulator;
+mod spool;
 mod topology;
 mod workload;

@@ -26,6 +26,10 @@ pub struct Patience {
     /// When an event without a destination stops waiting for one and is dead-lettered. None: it
     /// waits for the deadline and is then not delivered.
     pub unroutable_until: Option<Instant>,
+    /// Whether another attempt may be started that the deadline would cut off: it may succeed, and
+    /// it may land after its event was given up. True where nobody delivers the event later; else
+    /// the delivery ends instead.
+    pub cuts_attempts: bool,
 }
 
 impl Patience {
@@ -34,6 +38,16 @@ impl Patience {
         Self {
             deadline,
             unroutable_until: None,
+            cuts_attempts: true,
+        }
+    }
+
+    /// The same for an event that is delivered later if not by then: what could land after its
+    /// deadline, and so a second time, is not started.
+    pub fn without_cut_attempts(self) -> Self {
+        Self {
+            cuts_attempts: false,
+            ..self
         }
     }
 }
@@ -49,6 +63,7 @@ pub(crate) struct Delivery {
     /// However many copies come, it ends by then.
     latest: Instant,
     unroutable_until: Option<Instant>,
+    pub(crate) cuts_attempts: bool,
     begun: AtomicBool,
     shadowed: AtomicBool,
     pub(crate) started: SystemTime,
@@ -66,6 +81,7 @@ impl Delivery {
             deadline: Mutex::new(patience.deadline),
             latest: patience.deadline + (patience.deadline - Instant::now()) * (SENDS - 1),
             unroutable_until: patience.unroutable_until,
+            cuts_attempts: patience.cuts_attempts,
             begun: AtomicBool::new(false),
             shadowed: AtomicBool::new(false),
             started: SystemTime::now(),

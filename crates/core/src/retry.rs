@@ -112,6 +112,9 @@ impl Attempts<'_> {
         let mut attempts = 0;
         let mut last = PublishError::Transient(GivenUp::Deadline.into());
         while Instant::now() < deadline() && !self.retry.cut.is_cancelled() {
+            if attempts > 0 && !self.has_time(deadline) {
+                break;
+            }
             attempts += 1;
             last = match self.attempt(deadline).await {
                 Ok(()) => return Ok(()),
@@ -179,6 +182,12 @@ impl Attempts<'_> {
             () = sleep_until(limit.map_or(end, |limit| end.min(limit))) => {}
             () = self.retry.cut.cancelled() => {}
         }
+    }
+
+    /// Whether another attempt would end by itself before the deadline, or may be cut off.
+    fn has_time(&self, deadline: Moving<'_>) -> bool {
+        let bound = self.target.sink.attempt_timeout();
+        self.delivery.cuts_attempts || Instant::now() + bound <= deadline()
     }
 
     fn is_unroutable_for_good(&self) -> bool {

@@ -82,9 +82,8 @@ impl Deliverer {
         let done = match expired {
             true => self.give_up(&picked, Reason::Expired, deadline).await,
             false => {
-                let delivery = self
-                    .intake
-                    .deliver_any(picked.envelope(), Patience::until(deadline));
+                let patience = Patience::until(deadline).without_cut_attempts();
+                let delivery = self.intake.deliver_any(picked.envelope(), patience);
                 match AssertUnwindSafe(delivery).catch_unwind().await {
                     Ok(ended) => ended.result.is_ok(),
                     Err(_) => self.give_up(&picked, Reason::Panic, deadline).await,

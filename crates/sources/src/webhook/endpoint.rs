@@ -33,7 +33,7 @@ const RECORD: usize = 1024;
 /// The undelivered file is best effort: this long, and no longer.
 const UNDELIVERED_TIMEOUT: Duration = Duration::from_secs(5);
 /// As long may the spool take at the end of a patience, when nobody waits for an answer.
-const LAST_KEEP: Duration = Duration::from_secs(1);
+pub(super) const LAST_KEEP: Duration = Duration::from_secs(1);
 /// Between two lines of a kind.
 const LOG_PAUSE: Duration = Duration::from_secs(1);
 /// An event is unroutable this long before `answer_within`, which leaves time for its dead
@@ -264,8 +264,8 @@ impl Endpoint {
     async fn deliver(&self, envelope: &Envelope, received: &Received) -> (Verdict, Option<Ended>) {
         let wait = self.config.answer_within.saturating_sub(UNROUTABLE_RESERVE);
         let patience = Patience {
-            deadline: received.since + self.config.patience,
             unroutable_until: Some(received.since + wait),
+            ..Patience::until(received.since + self.config.patience)
         };
         let ended = self.intake.deliver(envelope, patience).await;
         let verdict = match &ended.result {

@@ -6,10 +6,10 @@ use std::time::Duration;
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
 use tokio::task::JoinHandle;
-use tokio::time::timeout_at;
+use tokio::time::{Instant, timeout_at};
 use vodbridge_core::{DEAD_LETTER_TYPE, Ended, Envelope, Patience, chain};
 
-use super::endpoint::{Endpoint, Received, Verdict, accepted};
+use super::endpoint::{Endpoint, LAST_KEEP, Received, Verdict, accepted};
 use crate::spool::{Keep, Kept, Spool};
 
 /// From a request's head until its event is durable; 0.2 s later an answer may come too late.
@@ -81,6 +81,7 @@ impl Endpoint {
 
     fn begin(self: &Arc<Self>, envelope: Envelope, received: &Received) -> Delivery {
         let patience = Patience::until(received.since + self.config.patience);
+        let patience = patience.without_cut_attempts();
         let (endpoint, of) = (self.clone(), envelope.clone());
         let ended = async move { endpoint.intake.deliver_any(&of, patience).await };
         Delivery {
@@ -161,8 +162,35 @@ impl Endpoint {
             Ok(_) => accepted(envelope),
             // Whoever leads the delivery looks after its end.
             Err(_) if ended.joined && !spool.holds(envelope.id()) => Verdict::Withheld,
-            Err(error) => self.give_up(envelope, received, &chain(error)).await,
+            Err(error) => {
+                return self
+                    .not_delivered(spool, envelope, received, &chain(error))
+                    .await;
+            }
         };
         (verdict, Some(ended))
+    }
+
+    /// A delivery with a spool behind it may end early, since the spool keeps its event. Where it
+    /// does not, the event is delivered as without one.
+    async fn not_delivered(
+        &self,
+        spool: &Arc<Spool>,
+        envelope: &Envelope,
+        received: &Received,
+        error: &str,
+    ) -> (Verdict, Option<Ended>) {
+        let until = (received.since + KEEP_WITHIN).max(Instant::now() + LAST_KEEP);
+        if spool.keep(envelope, received.at, until).await.is_kept() {
+            return (accepted(envelope), None);
+        }
+        let patience = Patience::until(received.since + self.config.patience);
+        let again = self.intake.deliver_any(envelope, patience).await;
+        let verdict = match &again.result {
+            Ok(_) => accepted(envelope),
+            Err(_) if again.joined => Verdict::Withheld,
+            Err(_) => self.give_up(envelope, received, error).await,
+        };
+        (verdict, Some(again))
     }
 }
