@@ -36,6 +36,9 @@ pub(crate) struct StoreFile {
     numbers: Range<i64>,
     reserve: Reserve,
     stuck: Option<(Instant, AccessError)>,
+    /// Keys of records that their appenders held when the reader came by, since it began at the
+    /// oldest: what is newer waits until it begins there again.
+    blocked: HashSet<i64>,
     level: Arc<Level>,
     health: Arc<HealthCell>,
     damaged_log: Option<PathBuf>,
@@ -54,6 +57,7 @@ impl StoreFile {
             database: None,
             numbers: 0..0,
             stuck: None,
+            blocked: HashSet::new(),
             level,
             health,
             damaged_log,
@@ -185,6 +189,9 @@ impl StoreFile {
     pub(crate) fn read(&mut self, read: &Read, later: &Later) -> Result<Vec<Taken>, AccessError> {
         self.ensure_open()?;
         let mut after = read.after;
+        if after == 0 && read.picks == Some(Order::ByKey) {
+            self.blocked.clear();
+        }
         loop {
             let rows = self.rows(read, after, later);
             let rows = rows.map_err(|cause| self.fail(cause))?;
@@ -208,11 +215,12 @@ impl StoreFile {
         }
     }
 
-    fn rows(&self, read: &Read, after: i64, later: &Later) -> Result<Vec<(i64, Row)>, Cause> {
+    fn rows(&mut self, read: &Read, after: i64, later: &Later) -> Result<Vec<(i64, Row)>, Cause> {
         let mut rows = Vec::new();
         let mut bytes = 0_i64;
-        let mut blocked = HashSet::new();
-        self.database()?.visit(after, |seq, mut row| {
+        let by_key = read.picks == Some(Order::ByKey);
+        let mut blocked = std::mem::take(&mut self.blocked);
+        let visited = self.database()?.visit(after, |seq, mut row| {
             if rows.len() == read.limit || read.until.is_some_and(|until| row.received > until) {
                 return false;
             }
@@ -220,10 +228,11 @@ impl StoreFile {
                 return true;
             }
             let holder = self.level.holder(seq);
-            if holder == Some(Holder::Appender) && read.picks == Some(Order::ByKey) {
+            if holder == Some(Holder::Appender) && by_key {
                 blocked.extend(row.key);
             }
-            if holder.is_some() || row.key.is_some_and(|key| blocked.contains(&key)) {
+            let is_blocked = by_key && row.key.is_some_and(|key| blocked.contains(&key));
+            if holder.is_some() || is_blocked {
                 return true;
             }
             row.attempts += later.attempted.get(&seq).unwrap_or(&0);
@@ -233,7 +242,9 @@ impl StoreFile {
                 rows.push((seq, row));
             }
             fits
-        })?;
+        });
+        self.blocked = blocked;
+        visited?;
         Ok(rows)
     }
 

@@ -161,7 +161,8 @@ impl Store {
     }
 
     /// The oldest records after `after`, like [`oldest`](Self::oldest), which nobody else reads
-    /// for as long as they are held.
+    /// for as long as they are held. For one reader: where there is an order, it is kept from one
+    /// call without `after` to the next.
     pub async fn pick(
         &self,
         after: Option<RecordId>,

@@ -36,7 +36,7 @@ mod v2;
 
 pub use catalogue::Catalogue;
 pub use identity::raw_id;
-pub use normalize::{Normalized, Normalizer, Via};
+pub use normalize::{Normalized, Normalizer, Via, labels_of};
 pub use notification::{Notification, Unparsable};
 pub use shape::Unrecognised;
 pub use trace::TraceContext;

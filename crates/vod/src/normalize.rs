@@ -209,20 +209,8 @@ impl Normalized<'_> {
 
     fn event_type_label(&self) -> Label {
         let name = self.shape.name.as_ref();
-        let v2 = self.shape.format == Format::V2;
-        let closed = if v2 {
-            v2::NAMES.into_iter().find(|known| *known == name)
-        } else {
-            self.documented().map(|row| row.name)
-        };
-        if let Some(closed) = closed {
-            return Label::new("event_type", closed);
-        }
-        let mut label = Label::new("event_type", name.to_owned());
-        if v2 || !self.origin.catalogue.has_added(name) {
-            label.topic = Some(if v2 { v2::OTHER } else { OTHER }.into());
-        }
-        label
+        let documented = self.documented().map(|row| row.name);
+        event_type_label(name, self.shape.format, documented, &self.origin.catalogue)
     }
 
     fn extensions(&self) -> Vec<(Cow<'static, str>, Cow<'static, str>)> {
@@ -259,4 +247,47 @@ impl Normalized<'_> {
         shape::write_object(self.shape.extra.iter().copied(), &mut text);
         String::from_utf8(text).expect("pieces of a text that is UTF-8, cut between its tokens")
     }
+}
+
+/// The label of an event type: by its name, and where that is in no closed set, with another for
+/// topics.
+fn event_type_label(
+    name: &str,
+    format: Format,
+    documented: Option<&'static str>,
+    catalogue: &Catalogue,
+) -> Label {
+    let v2 = format == Format::V2;
+    let closed = match v2 {
+        true => v2::NAMES.into_iter().find(|known| *known == name),
+        false => documented,
+    };
+    if let Some(closed) = closed {
+        return Label::new("event_type", closed);
+    }
+    let mut label = Label::new("event_type", name.to_owned());
+    if v2 || !catalogue.has_added(name) {
+        label.topic = Some(if v2 { v2::OTHER } else { OTHER }.into());
+    }
+    label
+}
+
+/// The labels of an event that was kept in its structured form alone: they follow from its
+/// attributes. `source` is the operator's name of where it came from. Of a dead letter none.
+pub fn labels_of(event: &Envelope, catalogue: &Catalogue, source: &str) -> Vec<Label> {
+    let Some(name) = event.ty().strip_prefix(TYPE_PREFIX) else {
+        return Vec::new();
+    };
+    let fact = |name: &str| event.extension(name).unwrap_or_default().to_owned();
+    let format = match event.extension("vodformat") {
+        Some(format) if format == Format::V2.name() => Format::V2,
+        _ => Format::V3,
+    };
+    let documented = EventType::named(name).map(|row| row.name);
+    vec![
+        event_type_label(name, format, documented, catalogue),
+        Label::new("outcome", fact("vodoutcome")),
+        Label::new("sub_app_id", fact("vodsubappid")),
+        Label::new("source", source.to_owned()),
+    ]
 }

@@ -9,6 +9,7 @@ mod provision;
 mod run;
 mod send;
 mod simulate;
+mod spool;
 mod topics;
 pub(crate) mod version;
 
@@ -53,6 +54,8 @@ enum Command {
     Demo(demo::Demo),
     /// Be the cloud: events to pull and confirm, or posted as callbacks.
     Simulate(simulate::Simulate),
+    /// Show, export, retry or drop the events that wait in a spool.
+    Spool(spool::Spool),
     /// Ask a running bridge's admin listener; exit 0 if it answers well.
     Health(health::Health),
     /// Print a completion script for a shell.
@@ -102,6 +105,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Send(send) => send.run(),
         Command::Demo(demo) => demo.run(),
         Command::Simulate(simulate) => simulate.run(),
+        Command::Spool(spool) => spool.run(),
         Command::Health(health) => health.run(),
         Command::Completions { shell } => {
             // By way of a buffer: the generator panics on a closed pipe.

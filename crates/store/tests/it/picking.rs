@@ -22,8 +22,16 @@ async fn what_is_picked_is_read_by_nobody_else_and_keeps_behind_what_its_appende
     assert_eq!(of(&picked), ["c", "d"]);
     assert!(store.pick(None, 9, Order::ByKey).await.unwrap().is_empty());
     assert_eq!(of(&store.pick(None, 9, Order::None).await.unwrap()), ["b"]);
+    let after = Some(picked[1].0.id);
     drop((picked, held));
+    // Newer ones of these keys, for a reader that has come by while the first was held.
+    drop(store.append(&entry("e", Some("1"), 10)).await.unwrap());
+    drop(store.append(&entry("f", Some("2"), 10)).await.unwrap());
+    assert_eq!(
+        of(&store.pick(after, 9, Order::ByKey).await.unwrap()),
+        ["f"]
+    );
     let all = store.pick(None, 9, Order::ByKey).await.unwrap();
-    assert_eq!(of(&all), ["a", "b", "c", "d"]);
+    assert_eq!(of(&all), ["a", "b", "c", "d", "e", "f"]);
     assert!(store.oldest(None, 9).await.unwrap().is_empty());
 }
