@@ -28,5 +28,6 @@ mod signature;
 mod simulate;
 mod simulator;
 mod spool;
+mod spool_cli;
 mod topology;
 mod workload;
