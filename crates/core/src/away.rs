@@ -9,19 +9,27 @@ use crate::{DEAD_LETTER_TYPE, Envelope, Intake, SinkSet};
 pub struct Away {
     sinks: SinkSet,
     dead_letters: bool,
+    /// Whether it needs others too, which answer.
+    others: bool,
 }
 
 impl Away {
     /// Every sink that it needs answers, as far as is known.
     pub fn is_empty(self) -> bool {
-        self == Self::default()
+        self.sinks.is_empty() && !self.dead_letters
+    }
+
+    /// It needs others too, and they answer.
+    pub fn leaves_others(self) -> bool {
+        self.others
     }
 }
 
 impl Intake {
     /// Of the sinks that the event needs those that have not answered for a while. One that
     /// nobody has asked yet is not among them, nor one that acked or refused the last publish.
-    pub fn away(&self, envelope: &Envelope) -> Away {
+    /// The sinks named in `settled` have it.
+    pub fn away(&self, envelope: &Envelope, settled: &[String]) -> Away {
         let required = match envelope.ty() {
             DEAD_LETTER_TYPE => SinkSet::default(),
             _ => self.pipeline.targets(envelope).required,
@@ -29,17 +37,20 @@ impl Intake {
         if required.is_empty() {
             return self.dead_letters_away();
         }
+        let open = required.without(self.pipeline.named(settled));
+        let sinks = self.pipeline.away(open);
         Away {
-            sinks: self.pipeline.away(required),
+            sinks,
             dead_letters: false,
+            others: sinks != open,
         }
     }
 
     /// As [`away`](Self::away), of what goes to the dead letter.
     pub fn dead_letters_away(&self) -> Away {
         Away {
-            sinks: SinkSet::default(),
             dead_letters: self.pipeline.is_dead_letter_away(),
+            ..Away::default()
         }
     }
 

@@ -30,6 +30,9 @@ pub struct Patience {
     /// it may land after its event was given up. True where nobody delivers the event later; else
     /// the delivery ends instead.
     pub cuts_attempts: bool,
+    /// Whether a sink that does not answer is passed by: the delivery ends, not delivered, once
+    /// the others have settled. True where the event is delivered to that sink later.
+    pub passes_by: bool,
 }
 
 impl Patience {
@@ -39,6 +42,15 @@ impl Patience {
             deadline,
             unroutable_until: None,
             cuts_attempts: true,
+            passes_by: false,
+        }
+    }
+
+    /// The same, passing by the sinks that do not answer.
+    pub fn passing_by(self) -> Self {
+        Self {
+            passes_by: true,
+            ..self
         }
     }
 
@@ -59,6 +71,8 @@ pub(crate) struct Delivery {
     pub(crate) targets: Targets,
     acked: AtomicU64,
     dead_lettered: AtomicU64,
+    /// Sinks that are left out.
+    passed_by: SinkSet,
     deadline: Mutex<Instant>,
     /// However many copies come, it ends by then.
     latest: Instant,
@@ -78,6 +92,7 @@ impl Delivery {
             targets,
             acked: AtomicU64::new(0),
             dead_lettered: AtomicU64::new(0),
+            passed_by: SinkSet::default(),
             deadline: Mutex::new(patience.deadline),
             latest: patience.deadline + (patience.deadline - Instant::now()) * (SENDS - 1),
             unroutable_until: patience.unroutable_until,
@@ -100,6 +115,12 @@ impl Delivery {
             dead_letters: earlier.dead_letters.clone(),
             ..Self::new(earlier.targets, patience)
         }
+    }
+
+    /// Some sinks have acked it before, and some are left out.
+    pub(crate) fn without(self, acked: SinkSet, passed_by: SinkSet) -> Self {
+        self.acked.fetch_or(acked.bits(), Relaxed);
+        Self { passed_by, ..self }
     }
 
     /// Its refusals share the dead letter's sink with others of the source.
@@ -127,15 +148,21 @@ impl Delivery {
         }
     }
 
-    /// The required sinks that have neither acked nor been replaced by a dead letter.
+    /// The required sinks that have neither acked nor been replaced by a dead letter, nor are left
+    /// out.
     pub(crate) fn open(&self) -> SinkSet {
-        let settled = self.acked.load(Relaxed) | self.dead_lettered.load(Relaxed);
-        self.targets.required.without(SinkSet::from_bits(settled))
+        let open = self.targets.required.without(self.settled());
+        open.without(self.passed_by)
     }
 
-    /// Whether some sink has acked it, or its refusal is in the dead letter.
-    pub(crate) fn any_settled(&self) -> bool {
-        self.acked.load(Relaxed) | self.dead_lettered.load(Relaxed) != 0
+    /// Of the sinks that are left out, one that has not got it.
+    pub(crate) fn passed_by(&self) -> Option<usize> {
+        self.passed_by.without(self.settled()).iter().next()
+    }
+
+    /// The sinks that have acked it, or whose refusal is in the dead letter.
+    pub(crate) fn settled(&self) -> SinkSet {
+        SinkSet::from_bits(self.acked.load(Relaxed) | self.dead_lettered.load(Relaxed))
     }
 
     pub(crate) fn any_dead_lettered(&self) -> bool {

@@ -14,7 +14,7 @@ use crate::permits::{InFlight, Reserved, Shares, acquire_all};
 use crate::redelivery::{Arrival, Flight, Memory};
 use crate::{
     DEAD_LETTER_TYPE, DeadLetter, Envelope, NotDelivered, Outcome, Patience, Pipeline,
-    PublishError, SourceMetrics,
+    PublishError, SinkSet, SourceMetrics,
 };
 
 /// How long a delivery that holds a reserved permit waits for its share of a sink: the events of
@@ -40,6 +40,8 @@ pub struct Ended {
     pub result: Result<Outcome, NotDelivered>,
     /// Whether it was another copy's delivery, so that what follows of it is that copy's affair.
     pub joined: bool,
+    /// Where it was not delivered: the sinks that have it nevertheless, by name.
+    pub settled: Vec<String>,
     _permit: Option<InFlight>,
 }
 
@@ -48,6 +50,7 @@ impl Ended {
         Self {
             result,
             joined: false,
+            settled: Vec::new(),
             _permit: permit,
         }
     }
@@ -109,14 +112,20 @@ impl Intake {
     ///
     /// Run it where its caller cannot drop it: a dropped delivery is not delivered.
     pub async fn deliver(&self, envelope: &Envelope, patience: Patience) -> Ended {
-        self.deliver_with(None, envelope, patience).await
+        self.deliver_with(None, envelope, &[], patience).await
     }
 
-    /// As [`deliver`](Self::deliver), for an event or a dead letter that is encoded already.
-    pub async fn deliver_any(&self, envelope: &Envelope, patience: Patience) -> Ended {
+    /// As [`deliver`](Self::deliver), for an event or a dead letter that is encoded already; the
+    /// sinks named in `settled` have the event.
+    pub async fn deliver_any(
+        &self,
+        envelope: &Envelope,
+        settled: &[String],
+        patience: Patience,
+    ) -> Ended {
         match envelope.ty() {
             DEAD_LETTER_TYPE => self.dead_letter_encoded(envelope, patience.deadline).await,
-            _ => self.deliver(envelope, patience).await,
+            _ => self.deliver_with(None, envelope, settled, patience).await,
         }
     }
 
@@ -138,25 +147,32 @@ impl Intake {
         envelope: &Envelope,
         patience: Patience,
     ) -> Ended {
-        self.deliver_with(Some(permit), envelope, patience).await
+        self.deliver_with(Some(permit), envelope, &[], patience)
+            .await
     }
 
     async fn deliver_with(
         &self,
         reserved: Option<Reserved>,
         envelope: &Envelope,
+        settled: &[String],
         patience: Patience,
     ) -> Ended {
         if !self.again {
             self.metrics.received(envelope);
         }
-        let arrival = self
-            .memory()
-            .arrive(envelope.id(), |earlier| match earlier {
+        let arrival = self.memory().arrive(envelope.id(), |earlier| {
+            let delivery = match earlier {
                 Some(earlier) => Delivery::resuming(earlier, patience),
                 None => Delivery::new(self.pipeline.targets(envelope), patience)
                     .sharing(self.shares.dead_letters.clone()),
-            });
+            };
+            let passed_by = match patience.passes_by {
+                true => self.pipeline.away(delivery.targets.required),
+                false => SinkSet::default(),
+            };
+            delivery.without(self.pipeline.named(settled), passed_by)
+        });
         match arrival {
             Arrival::Lead(flight) => self.lead(reserved, envelope, flight).await,
             Arrival::Join(flight) => {
@@ -166,9 +182,11 @@ impl Intake {
                     .await
                     .cloned();
                 let timed_out = |_| Err(self.without_result(NoResult::JoinTimedOut));
+                let result = result.unwrap_or_else(timed_out);
                 Ended {
                     joined: true,
-                    ..Ended::new(result.unwrap_or_else(timed_out), self.in_flight(reserved))
+                    settled: self.settled(&result, &flight),
+                    ..Ended::new(result, self.in_flight(reserved))
                 }
             }
             Arrival::Settled(outcome) => {
@@ -251,7 +269,17 @@ impl Intake {
             .resume(envelope, &flight.delivery, &self.source)
             .await;
         self.count(&result);
-        Ended::new(lead.end(result), Some(permit))
+        Ended {
+            settled: self.settled(&result, &flight),
+            ..Ended::new(lead.end(result), Some(permit))
+        }
+    }
+
+    fn settled(&self, result: &Result<Outcome, NotDelivered>, flight: &Flight) -> Vec<String> {
+        match result {
+            Ok(_) => Vec::new(),
+            Err(_) => self.pipeline.names(flight.delivery.settled()),
+        }
     }
 
     /// A share of each sink that is still open, and a permit unless there is one; None: the

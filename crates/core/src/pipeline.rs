@@ -171,6 +171,26 @@ impl Pipeline {
         SinkSet::of(sinks.iter().filter(is_away))
     }
 
+    /// The names of these sinks.
+    pub(crate) fn names(&self, sinks: SinkSet) -> Vec<String> {
+        let name = |sink: usize| self.targets[sink].sink.name().to_owned();
+        sinks.iter().map(name).collect()
+    }
+
+    /// The sinks of these names; one that there is no more is none.
+    pub(crate) fn named(&self, names: &[String]) -> SinkSet {
+        if names.is_empty() {
+            return SinkSet::default();
+        }
+        let is_named = |target: &Target| names.iter().any(|name| name == target.sink.name());
+        let sinks = self.targets.iter().enumerate();
+        SinkSet::of(
+            sinks
+                .filter(|(_, target)| is_named(target))
+                .map(|(at, _)| at),
+        )
+    }
+
     /// Whether the dead letter's sink has not answered for a while.
     pub(crate) fn is_dead_letter_away(&self) -> bool {
         self.dead_letters.is_away()
@@ -218,6 +238,11 @@ impl Pipeline {
             for result in join_all(siblings).await {
                 result?;
             }
+        }
+        if let Some(passed_by) = delivery.passed_by() {
+            let sink = self.targets[passed_by].sink.name().to_owned();
+            let source = Arc::new(PublishError::Transient("it does not answer".into()));
+            return Err(NotDelivered { sink, source });
         }
         Ok(if delivery.any_dead_lettered() {
             Outcome::DeadLettered

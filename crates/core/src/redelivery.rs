@@ -93,7 +93,7 @@ impl Memory {
             return;
         };
         let is_open = matches!(flight.result.get(), Some(Err(_)));
-        if is_open && flight.delivery.any_settled() {
+        if is_open && !flight.delivery.settled().is_empty() {
             self.ended.insert(id, flight);
         }
     }

@@ -165,9 +165,16 @@ async fn until(what: &str, holds: impl Fn() -> bool) {
     }
 }
 
-/// Lets a bridge find out that its sink does not answer.
-async fn until_known_away(bridge: &Bridge, task: usize) {
-    assert_eq!(bridge.post(pulled(task)).await.0, 200);
+/// Posts until the bridge has found out that its sink does not answer. Returns the next number.
+async fn until_known_away(bridge: &Bridge) -> usize {
+    for task in 0..20 {
+        let (status, after) = bridge.post(pulled(task)).await;
+        assert_eq!(status, 200);
+        if after < SECOND / 2 {
+            return task + 1;
+        }
+    }
+    panic!("the sink is waited for again and again");
 }
 
 #[tokio::test]
@@ -213,8 +220,7 @@ async fn a_sink_known_to_be_away_is_not_waited_for_and_all_arrive_when_it_is_bac
     let directory = directory();
     let sink = FakeSink::new("sink", [], Step::Transient);
     let bridge = Bridge::start(&[&sink], directory.path(), "").await;
-    until_known_away(&bridge, 0).await;
-    for task in 1..100 {
+    for task in until_known_away(&bridge).await..100 {
         let (status, after) = bridge.post(pulled(task)).await;
         assert_eq!(status, 200);
         assert!(after < SECOND, "{task}: {after:?}");
@@ -240,16 +246,16 @@ async fn a_newer_event_of_a_file_follows_the_older_one() {
     let directory = directory();
     let sink = FakeSink::new("sink", [], Step::Hang);
     let bridge = Bridge::start(&[&sink], directory.path(), "").await;
-    until_known_away(&bridge, 1).await;
-    assert_eq!(bridge.post(deleted(1)).await.0, 200);
-    assert_eq!(bridge.post(pulled(2)).await.0, 200);
+    let next = until_known_away(&bridge).await;
+    assert_eq!(bridge.post(deleted(0)).await.0, 200);
+    assert_eq!(bridge.post(pulled(next)).await.0, 200);
     let in_order = kept(directory.path());
-    assert_eq!(in_order.len(), 3);
+    assert_eq!(in_order.len(), next + 2);
     sink.then(Step::Ack);
-    until("all are acked", || sink.acked().len() == 3).await;
+    until("all are acked", || sink.acked().len() == next + 2).await;
     let acked = sink.acked();
     let place = |id| acked.iter().position(|acked| acked == id).unwrap();
-    assert!(place(&in_order[0]) < place(&in_order[1]), "{acked:?}");
+    assert!(place(&in_order[0]) < place(&in_order[next]), "{acked:?}");
 }
 
 #[tokio::test]
@@ -341,9 +347,8 @@ async fn an_unroutable_event_is_kept_and_not_dead_lettered() {
     let directory = directory();
     let sink = FakeSink::new("sink", [], Step::Unroutable);
     let bridge = Bridge::start(&[&sink], directory.path(), "").await;
-    let (status, after) = bridge.post(pulled(1)).await;
-    assert_eq!(status, 200);
-    assert!(after >= 2 * SECOND, "{after:?}");
+    assert_eq!(bridge.post(pulled(1)).await.0, 200);
+    assert_eq!(kept(directory.path()).len(), 1);
     sink.then(Step::Ack);
     until("it is acked", || sink.acked().len() == 1).await;
     assert_eq!(bridge.dead.started(), 0);
@@ -412,4 +417,31 @@ async fn a_panic_while_the_dead_letter_is_away_is_kept_too() {
     until("it is written", || dead.acked().len() == 1).await;
     let letter = &dead.envelopes()[0];
     assert_eq!(letter.extension("deadletterreason"), Some("panic"));
+}
+
+#[tokio::test]
+async fn while_one_sink_is_away_the_other_goes_on_and_gets_nothing_twice() {
+    let directory = directory();
+    let (works, away) = (
+        FakeSink::acking("a"),
+        FakeSink::new("b", [], Step::Transient),
+    );
+    let bridge = Bridge::start(&[&works, &away], directory.path(), "").await;
+    for task in until_known_away(&bridge).await..30 {
+        let (status, after) = bridge.post(pulled(task)).await;
+        assert_eq!(status, 200);
+        assert!(after < SECOND, "{task}: {after:?}");
+    }
+    until("the one that works has all", || works.acked().len() == 30).await;
+    assert_eq!(kept(directory.path()).len(), 30);
+    bridge.end().await;
+    assert_eq!(works.started(), 30);
+
+    // What is on the disk says who has it.
+    let (works, back) = (FakeSink::acking("a"), FakeSink::acking("b"));
+    let bridge = Bridge::start(&[&works, &back], directory.path(), "").await;
+    until("the other has all", || back.acked().len() == 30).await;
+    until("no record is left", || kept(directory.path()).is_empty()).await;
+    assert_eq!((works.started(), back.started()), (0, 30));
+    bridge.end().await;
 }

@@ -236,6 +236,9 @@ impl StoreFile {
                 return true;
             }
             row.attempts += later.attempted.get(&seq).unwrap_or(&0);
+            if let Some(settled) = later.settled.get(&seq) {
+                row.settled = settled.clone();
+            }
             bytes = bytes.saturating_add(row.bytes);
             let fits = bytes <= READ_BYTES || rows.is_empty();
             if fits {
@@ -252,7 +255,7 @@ impl StoreFile {
         let content = self.database()?.content(seq);
         Ok(content.and_then(|content| {
             let id = RecordId(seq);
-            let entry = row.entry(&content.into())?;
+            let entry = row.entry(seq, &content.into())?;
             Ok(Record { id, entry })
         }))
     }

@@ -13,7 +13,7 @@ use crate::error::SMALLEST;
 use crate::later::Later;
 use crate::level::{Held, Level};
 use crate::lock::{Lock, make};
-use crate::record::{Row, millis};
+use crate::record::{Row, Settled, millis};
 use crate::writer::{Append, Command, Order, Read, Taken, Writer};
 use crate::{AccessError, Entry, Record, RecordId, StoreConfig, StoreError};
 
@@ -133,6 +133,16 @@ impl Store {
     pub async fn attempted(&self, records: &[RecordId]) -> Result<(), AccessError> {
         self.later(Later {
             attempted: numbers(records).map(|seq| (seq, 1)).collect(),
+            ..Later::default()
+        })
+        .await
+    }
+
+    /// Takes note of the sinks that have a record, by the operator's names, which are letters,
+    /// digits and `_`; on its way like [`remove`](Self::remove).
+    pub async fn settled(&self, record: RecordId, sinks: &[String]) -> Result<(), AccessError> {
+        self.later(Later {
+            settled: [(record.0, Settled::new(sinks, record.0))].into(),
             ..Later::default()
         })
         .await

@@ -131,6 +131,7 @@ impl Spool {
             source: self.source.to_string(),
             received,
             attempts: 0,
+            settled: Vec::new(),
             envelope: envelope.clone(),
         };
         // By itself: a caller that stops waiting must not leave its copies without an answer.
@@ -222,10 +223,15 @@ impl Spool {
         }
     }
 
-    /// Counts a delivery that did not end well, and leaves the record for another.
-    pub(super) async fn failed(&self, held: Held) {
-        if let Err(error) = self.store.attempted(&[held.id()]).await {
-            tracing::debug!(error = chain(&error), "an attempt was not counted");
+    /// Counts a delivery that did not end well, and leaves the record for another, to the sinks
+    /// that do not have it.
+    pub(super) async fn failed(&self, held: Held, settled: &[String]) {
+        let mut noted = self.store.attempted(&[held.id()]).await;
+        if !settled.is_empty() {
+            noted = noted.and(self.store.settled(held.id(), settled).await);
+        }
+        if let Err(error) = noted {
+            tracing::debug!(error = chain(&error), "an attempt was not noted");
         }
     }
 
@@ -298,9 +304,10 @@ impl Kept {
         self.spool.settled(&self.id, self.held).await;
     }
 
-    /// The event's own delivery has ended: it is left to the spool.
-    pub(crate) async fn left(self) {
-        self.spool.failed(self.held).await;
+    /// The event's own delivery has ended: it is left to the spool, for the sinks that are not
+    /// among these.
+    pub(crate) async fn left(self, settled: &[String]) {
+        self.spool.failed(self.held, settled).await;
     }
 }
 

@@ -65,7 +65,7 @@ impl Deliverer {
     pub(super) fn away(&self, picked: &Picked) -> Away {
         match self.has_expired(picked) {
             true => self.intake.dead_letters_away(),
-            false => self.intake.away(picked.envelope()),
+            false => self.intake.away(picked.envelope(), &picked.entry.settled),
         }
     }
 
@@ -75,17 +75,27 @@ impl Deliverer {
         !picked.is_letter() && age.is_ok_and(|age| age > max_age)
     }
 
-    /// Delivers the event, or writes it to the dead letter where it is too old.
-    pub(super) async fn deliver(&self, picked: Picked) -> Ending {
+    /// Delivers the event, or writes it to the dead letter where it is too old. `passing_by`: only
+    /// to sinks that answer.
+    pub(super) async fn deliver(&self, picked: Picked, passing_by: bool) -> Ending {
         let deadline = Instant::now() + self.patience;
         let expired = self.has_expired(&picked);
+        let mut settled = Vec::new();
         let done = match expired {
             true => self.give_up(&picked, Reason::Expired, deadline).await,
             false => {
                 let patience = Patience::until(deadline).without_cut_attempts();
-                let delivery = self.intake.deliver_any(picked.envelope(), patience);
+                let patience = match passing_by {
+                    true => patience.passing_by(),
+                    false => patience,
+                };
+                let (envelope, known) = (picked.envelope(), &picked.entry.settled);
+                let delivery = self.intake.deliver_any(envelope, known, patience);
                 match AssertUnwindSafe(delivery).catch_unwind().await {
-                    Ok(ended) => ended.result.is_ok(),
+                    Ok(ended) => {
+                        settled = ended.settled;
+                        ended.result.is_ok()
+                    }
                     Err(_) => self.give_up(&picked, Reason::Panic, deadline).await,
                 }
             }
@@ -93,7 +103,7 @@ impl Deliverer {
         let metrics = &self.spool.metrics;
         if !done {
             metrics.failed.inc();
-            self.spool.failed(picked.held).await;
+            self.spool.failed(picked.held, &settled).await;
             return Ending::Failed;
         }
         match expired {

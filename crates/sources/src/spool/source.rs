@@ -42,6 +42,8 @@ pub struct SpoolSource {
     pause: Duration,
     /// Whether anything was delivered this time.
     progress: bool,
+    /// Whether a sink was tried this time that did not answer then either.
+    tried: bool,
 }
 
 /// The end of one delivery.
@@ -71,6 +73,7 @@ impl SpoolSource {
             again_at: Instant::now(),
             pause: SHORTEST_PAUSE,
             progress: false,
+            tried: false,
         }
     }
 
@@ -148,22 +151,21 @@ impl SpoolSource {
         picked.key(keep_order).map(str::to_owned)
     }
 
-    /// Delivers a record, unless enough others are tried on a sink that it needs and that does
-    /// not answer.
+    /// Delivers a record. Where enough others are tried on a sink that it needs and that does not
+    /// answer, it goes to the others that it needs, or stays.
     fn start(&mut self, picked: Picked, key: Option<String>) {
         let (away, bytes) = (self.deliverer.away(&picked), picked.bytes);
-        let probe = (!away.is_empty()).then_some(away);
-        if let Some(away) = probe {
-            let probes = self.probes.entry(away).or_default();
-            if *probes >= PROBES {
-                self.queue.left(key.as_deref(), bytes);
-                return;
-            }
-            *probes += 1;
+        let probes = self.probes.entry(away).or_default();
+        let probe = (!away.is_empty() && *probes < PROBES).then_some(away);
+        let passing_by = !away.is_empty() && probe.is_none();
+        if passing_by && !away.leaves_others() {
+            self.queue.left(key.as_deref(), bytes);
+            return;
         }
+        *probes += usize::from(probe.is_some());
         let deliverer = self.deliverer.clone();
         self.under_way.spawn(async move {
-            let ending = deliverer.deliver(picked).await;
+            let ending = deliverer.deliver(picked, passing_by).await;
             Done {
                 key,
                 bytes,
@@ -198,6 +200,7 @@ impl SpoolSource {
             Ending::Failed => {
                 if done.probe.is_some() {
                     // There is always somebody who tries: it is how a return is noticed.
+                    self.tried = true;
                     self.again_at = self.again_at.min(Instant::now() + SHORTEST_PAUSE);
                 }
                 self.queue.left(done.key.as_deref(), done.bytes);
@@ -215,11 +218,11 @@ impl SpoolSource {
     /// The spool has been gone through; some time later it is again.
     fn end(&mut self) {
         self.at_end = true;
-        self.pause = match self.progress {
+        self.pause = match self.progress || self.tried {
             true => SHORTEST_PAUSE,
             false => (self.pause * 2).min(LONGEST_PAUSE),
         };
-        self.progress = false;
+        (self.progress, self.tried) = (false, false);
         self.again_at = Instant::now() + self.pause;
     }
 

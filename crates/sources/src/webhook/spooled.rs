@@ -15,6 +15,17 @@ use crate::spool::{Keep, Kept, Spool};
 /// From a request's head until its event is durable; 0.2 s later an answer may come too late.
 const KEEP_WITHIN: Duration = Duration::from_millis(4300);
 
+/// Why an event is kept before any sink was waited for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Reason {
+    /// An older one of its partition key is in the spool.
+    Follows,
+    /// Some of its sinks do not answer.
+    SomeAway,
+    /// None of them answers.
+    AllAway,
+}
+
 /// A delivery under way, and the event or dead letter that it is of.
 struct Delivery {
     envelope: Envelope,
@@ -29,10 +40,15 @@ impl Endpoint {
         envelope: Envelope,
         received: &Arc<Received>,
     ) -> (Verdict, Option<Ended>) {
-        if spool.holds(envelope.id()) || self.keeps_at_once(spool, &envelope, received).await {
+        if spool.holds(envelope.id()) {
             return (accepted(&envelope), None);
         }
-        let mut delivery = self.begin(envelope, received);
+        if let Some(why) = self.keeps_at_once(spool, &envelope)
+            && self.keep_at_once(spool, &envelope, received, why).await
+        {
+            return (accepted(&envelope), None);
+        }
+        let mut delivery = self.begin(envelope, received, |patience| patience);
         let answer_by = received.since + self.config.answer_within;
         if let Ok(ended) = timeout_at(answer_by, &mut delivery.ended).await {
             return self.ended(spool, &delivery.envelope, received, ended).await;
@@ -55,35 +71,53 @@ impl Endpoint {
         }
     }
 
-    /// Whether it is kept already, since there is no point in waiting for a sink: one that it
-    /// needs does not answer, or an older event that it must not overtake is in the spool.
-    async fn keeps_at_once(
-        &self,
-        spool: &Arc<Spool>,
-        envelope: &Envelope,
-        received: &Received,
-    ) -> bool {
-        let follows = spool.must_follow(envelope);
-        if !follows && self.intake.away(envelope).is_empty() {
-            return false;
-        }
-        // A copy joins the delivery under way.
-        if self.intake.is_under_way(envelope.id()) {
-            return false;
-        }
-        let until = received.since + KEEP_WITHIN;
-        let kept = spool.keep(envelope, received.at, until).await.is_kept();
-        if kept && envelope.ty() != DEAD_LETTER_TYPE {
-            self.intake.metrics().received(envelope);
-        }
-        kept
+    /// Whether there is no point in waiting for a sink: one that it needs does not answer, or an
+    /// older event that it must not overtake is in the spool. A copy joins the delivery under way.
+    fn keeps_at_once(&self, spool: &Spool, envelope: &Envelope) -> Option<Reason> {
+        let why = match (spool.must_follow(envelope), self.intake.away(envelope, &[])) {
+            (true, _) => Reason::Follows,
+            (false, away) if away.is_empty() => return None,
+            (false, away) if away.leaves_others() => Reason::SomeAway,
+            (false, _) => Reason::AllAway,
+        };
+        (!self.intake.is_under_way(envelope.id())).then_some(why)
     }
 
-    fn begin(self: &Arc<Self>, envelope: Envelope, received: &Received) -> Delivery {
+    /// Keeps it, and delivers it to those sinks that answer. False: it is not kept.
+    async fn keep_at_once(
+        self: &Arc<Self>,
+        spool: &Arc<Spool>,
+        envelope: &Envelope,
+        received: &Arc<Received>,
+        why: Reason,
+    ) -> bool {
+        let until = received.since + KEEP_WITHIN;
+        let keep = spool.keep(envelope, received.at, until).await;
+        match keep {
+            Keep::Kept(kept) if why == Reason::SomeAway => {
+                let delivery = self.begin(envelope.clone(), received, Patience::passing_by);
+                self.finish(delivery, Some(kept), received);
+                return true;
+            }
+            Keep::Kept(_) | Keep::Already => {}
+            Keep::Refused => return false,
+        }
+        if envelope.ty() != DEAD_LETTER_TYPE {
+            self.intake.metrics().received(envelope);
+        }
+        true
+    }
+
+    fn begin(
+        self: &Arc<Self>,
+        envelope: Envelope,
+        received: &Received,
+        how: fn(Patience) -> Patience,
+    ) -> Delivery {
         let patience = Patience::until(received.since + self.config.patience);
-        let patience = patience.without_cut_attempts();
+        let patience = how(patience.without_cut_attempts());
         let (endpoint, of) = (self.clone(), envelope.clone());
-        let ended = async move { endpoint.intake.deliver_any(&of, patience).await };
+        let ended = async move { endpoint.intake.deliver_any(&of, &[], patience).await };
         Delivery {
             envelope,
             ended: ended.boxed(),
@@ -134,15 +168,18 @@ impl Endpoint {
     /// to a sink, and in the spool alone it keeps nobody waiting.
     fn go_on(self: &Arc<Self>, delivery: Delivery, kept: Option<Kept>, received: &Arc<Received>) {
         let is_letter = delivery.envelope.ty() == DEAD_LETTER_TYPE;
-        if !is_letter && !self.intake.has_begun(delivery.envelope.id()) {
-            return;
+        if is_letter || self.intake.has_begun(delivery.envelope.id()) {
+            self.finish(delivery, kept, received);
         }
+    }
+
+    fn finish(self: &Arc<Self>, delivery: Delivery, kept: Option<Kept>, received: &Arc<Received>) {
         let (endpoint, received) = (self.clone(), received.clone());
         self.tasks.spawn(async move {
             let ended = delivery.ended.await;
             match (&ended.result, kept) {
                 (Ok(_), Some(kept)) => kept.delivered().await,
-                (Err(_), Some(kept)) => kept.left().await,
+                (Err(_), Some(kept)) => kept.left(&ended.settled).await,
                 (_, None) => {}
             }
             if received.caller.was_answered_in_time() {
@@ -185,7 +222,7 @@ impl Endpoint {
             return (accepted(envelope), None);
         }
         let patience = Patience::until(received.since + self.config.patience);
-        let again = self.intake.deliver_any(envelope, patience).await;
+        let again = self.intake.deliver_any(envelope, &[], patience).await;
         let verdict = match &again.result {
             Ok(_) => accepted(envelope),
             Err(_) if again.joined => Verdict::Withheld,

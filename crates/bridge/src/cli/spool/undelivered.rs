@@ -172,7 +172,7 @@ impl<'a> Replay<'a> {
         let patience = self.config.webhooks().map(|(_, webhook)| webhook.patience);
         let deadline = Instant::now() + patience.min().unwrap_or_default();
         match intake
-            .deliver_any(&envelope, Patience::until(deadline))
+            .deliver_any(&envelope, &[], Patience::until(deadline))
             .await
             .result
         {
