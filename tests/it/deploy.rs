@@ -104,6 +104,18 @@ fn every_rendered_configuration_passes_the_check() {
         let objects = objects(&kustomize(overlay).unwrap()).unwrap();
         let kind = |kind: &'static str| objects.iter().filter(move |object| object["kind"] == kind);
         let pods = kind("Deployment").chain(kind("StatefulSet"));
+        for set in kind("StatefulSet") {
+            let retention = &set["spec"]["persistentVolumeClaimRetentionPolicy"];
+            assert_eq!(
+                (&retention["whenScaled"], &retention["whenDeleted"]),
+                (&"Retain".into(), &"Retain".into())
+            );
+            let replicas = set["spec"]["replicas"].as_u64();
+            assert!(
+                overlay == "dev" || replicas >= Some(2),
+                "{overlay}: {replicas:?}"
+            );
+        }
         let mut checked = 0;
         for pod in pods.map(|object| &object["spec"]["template"]["spec"]) {
             let directory = scratch::directory("configuration").unwrap();
@@ -111,10 +123,24 @@ fn every_rendered_configuration_passes_the_check() {
             let workload = workload_of_pod(overlay, pod, &maps, directory.path()).unwrap();
             assert_eq!(workload.check().unwrap(), 2, "{overlay}");
             let grace = pod["terminationGracePeriodSeconds"].as_u64().unwrap();
+            let container = &pod["containers"][0];
+            let before = &container["lifecycle"]["preStop"]["exec"]["command"];
+            let before: Vec<_> = list(before).iter().map(string).collect();
+            let wait = before.iter().find_map(|word| word.strip_prefix("--for="));
+            let wait = seconds(wait.expect("it waits for its spool")).unwrap();
             assert!(
-                grace > workload.drain_timeout().unwrap(),
+                grace > wait + workload.drain_timeout().unwrap(),
                 "{overlay} is killed within its drain"
             );
+            assert_eq!(before[..3], ["vodbridge", "spool", "wait"]);
+            let spool = before
+                .iter()
+                .find_map(|word| word.strip_prefix("--directory="));
+            let spool = Path::new(spool.expect("it knows its spool"));
+            let mounts = list(&container["volumeMounts"]).iter();
+            let claimed = mounts.map(|mount| (string(&mount["mountPath"]), string(&mount["name"])));
+            let claim = claimed.filter(|(place, _)| spool.starts_with(place)).max();
+            assert_eq!(claim.map(|(_, name)| name).as_deref(), Some("state"));
             checked += 1;
         }
         assert_eq!(checked, 1, "{overlay} runs the bridge");

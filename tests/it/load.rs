@@ -48,11 +48,21 @@ pub(crate) struct Tally {
 impl Load {
     /// Starts so many callers, who post the notifications 0 to `last` between them.
     pub(crate) fn start(address: &str, callers: usize, last: usize, body: Body) -> Self {
+        Self::start_at(address, callers, 0..last + 1, body)
+    }
+
+    /// The same with these numbers.
+    pub(crate) fn start_at(
+        address: &str,
+        callers: usize,
+        numbers: std::ops::Range<usize>,
+        body: Body,
+    ) -> Self {
         let shared = Arc::new(Shared {
             address: address.to_owned(),
             body,
-            next: AtomicUsize::new(0),
-            last,
+            next: AtomicUsize::new(numbers.start),
+            last: numbers.end - 1,
             confirmed: watch::Sender::new(0),
             stopping: watch::Sender::new(false),
         });

@@ -27,6 +27,8 @@ mod send;
 mod signature;
 mod simulate;
 mod simulator;
+mod spool;
+mod spool_cli;
 mod topology;
 mod verify;
 mod workload;

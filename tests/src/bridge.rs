@@ -28,9 +28,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Bridge {
     process: Process,
-    admin: String,
-    webhook: String,
-    directory: TempDir,
+    setup: Setup,
 }
 
 /// A configuration in a directory of its own, to run commands on before or beside a bridge.
@@ -109,22 +107,18 @@ impl Setup {
     /// # Errors
     /// Where it does not become ready; the message holds the end of its log.
     pub async fn start(self) -> Result<Bridge> {
-        let log = self.directory.path().join("bridge.log");
-        let command = self.command(&["run"])?;
-        let process = Process::start("vodbridge", command, &log).await?;
-        let Self {
-            admin,
-            webhook,
-            directory,
-        } = self;
+        let process = self.process().await?;
         let bridge = Bridge {
             process,
-            admin,
-            webhook,
-            directory,
+            setup: self,
         };
         bridge.ready().await?;
         Ok(bridge)
+    }
+
+    async fn process(&self) -> Result<Process> {
+        let log = self.directory.path().join("bridge.log");
+        Process::start("vodbridge", self.command(&["run"])?, &log).await
     }
 }
 
@@ -135,6 +129,20 @@ impl Bridge {
     /// Where it does not become ready; the message holds the end of its log.
     pub async fn start(configuration: &str) -> Result<Self> {
         Setup::new(configuration)?.start().await
+    }
+
+    /// Starts it again where it was, after it has ended.
+    ///
+    /// # Errors
+    /// Where it does not become ready.
+    pub async fn start_again(&mut self) -> Result<()> {
+        self.process = self.setup.process().await?;
+        self.ready().await
+    }
+
+    /// Its configuration, to run commands on.
+    pub fn setup(&self) -> &Setup {
+        &self.setup
     }
 
     async fn ready(&self) -> Result<()> {
@@ -155,12 +163,12 @@ impl Bridge {
 
     /// `host:port` of the webhook.
     pub fn webhook(&self) -> &str {
-        &self.webhook
+        &self.setup.webhook
     }
 
     /// The address that the cloud would be told.
     pub fn webhook_url(&self) -> String {
-        format!("http://{}{WEBHOOK_PATH}", self.webhook)
+        format!("http://{}{WEBHOOK_PATH}", self.setup.webhook)
     }
 
     /// Posts a notification on a connection of its own and reads the answer.
@@ -168,13 +176,18 @@ impl Bridge {
     /// # Errors
     /// Where there is none within `patience`.
     pub async fn post(&self, body: &[u8], patience: Duration) -> Result<Response> {
-        let answer = http::exchange(&self.webhook, &http::post(WEBHOOK_PATH, body), patience).await;
+        let answer = http::exchange(
+            &self.setup.webhook,
+            &http::post(WEBHOOK_PATH, body),
+            patience,
+        )
+        .await;
         answer.with_context(|| self.process.log_tail())
     }
 
     /// `host:port` of the admin listener.
     pub fn admin_address(&self) -> &str {
-        &self.admin
+        &self.setup.admin
     }
 
     /// A GET on the admin port.
@@ -182,7 +195,7 @@ impl Bridge {
     /// # Errors
     /// Where it is not answered.
     pub async fn admin(&self, path: &str) -> Result<Response> {
-        http::exchange(&self.admin, &http::get(path), PATIENCE).await
+        http::exchange(&self.setup.admin, &http::get(path), PATIENCE).await
     }
 
     /// One scrape of the metrics.
@@ -289,6 +302,6 @@ impl Bridge {
 
     /// Its directory, which `{directory}` in the configuration stands for.
     pub fn directory(&self) -> PathBuf {
-        self.directory.path().to_owned()
+        self.setup.directory.path().to_owned()
     }
 }

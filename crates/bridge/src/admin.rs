@@ -24,8 +24,8 @@ use serde::Serialize;
 use tokio::net::TcpListener;
 use tokio::sync::Semaphore;
 use tokio::time::sleep;
-use vodbridge_core::{Health, HealthCell, Metrics, Sink, State};
-use vodbridge_sources::queue::QueueMetrics;
+use vodbridge_core::{Health, HealthCell, Sink, State};
+use vodbridge_sources::spool::Spool;
 
 use crate::cli::version;
 
@@ -43,12 +43,19 @@ pub(crate) struct Status {
     /// Whether callbacks come here at all.
     takes_callbacks: bool,
     started: SystemTime,
-    sinks: Vec<Arc<dyn Sink>>,
-    stores: Vec<Arc<dyn Sink>>,
-    sources: BTreeMap<String, Arc<HealthCell>>,
+    parts: Parts,
     registry: Registry,
     sink_up: Family<SinkLabel, Gauge>,
     source_up: Family<SourceLabel, Gauge>,
+}
+
+/// What a bridge is made of.
+pub(crate) struct Parts {
+    pub(crate) sinks: Vec<Arc<dyn Sink>>,
+    pub(crate) state: Arc<dyn Sink>,
+    /// By the names of their sources.
+    pub(crate) spools: BTreeMap<String, Arc<Spool>>,
+    pub(crate) sources: BTreeMap<String, Arc<HealthCell>>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -93,18 +100,9 @@ struct Part {
 }
 
 impl Status {
-    /// The status of a bridge with these parts. `takes_callbacks`: it has a webhook source.
-    pub(crate) fn new(
-        metrics: &Metrics,
-        queue_metrics: &QueueMetrics,
-        sinks: Vec<Arc<dyn Sink>>,
-        stores: Vec<Arc<dyn Sink>>,
-        sources: BTreeMap<String, Arc<HealthCell>>,
-        takes_callbacks: bool,
-    ) -> Self {
-        let mut registry = Registry::default();
-        metrics.register(&mut registry);
-        queue_metrics.register(&mut registry);
+    /// The status of a bridge with these parts, whose metrics are in the registry.
+    /// `takes_callbacks`: it has a webhook source.
+    pub(crate) fn new(mut registry: Registry, parts: Parts, takes_callbacks: bool) -> Self {
         let (sink_up, source_up) = (Family::default(), Family::default());
         let build = Family::<BuildLabels, Gauge>::default();
         let own = registry.sub_registry_with_prefix("vodbridge");
@@ -124,9 +122,7 @@ impl Status {
             ready: AtomicBool::new(false),
             takes_callbacks,
             started: SystemTime::now(),
-            sinks,
-            stores,
-            sources,
+            parts,
             registry,
             sink_up,
             source_up,
@@ -142,43 +138,54 @@ impl Status {
     /// Where no callback can come, no balancer asks, so the sinks count too.
     fn is_ready(&self) -> bool {
         let ready = self.ready.load(Relaxed);
-        ready && (self.takes_callbacks || self.sinks.iter().all(|sink| works(&sink.health())))
+        ready && (self.takes_callbacks || self.parts.sinks.iter().all(|sink| works(&sink.health())))
     }
 
     fn report(&self) -> Report {
-        let parts = |sinks: &[Arc<dyn Sink>]| {
-            sinks
-                .iter()
-                .map(|sink| (sink.name().to_owned(), part(&sink.health())))
-                .collect::<BTreeMap<_, _>>()
+        let Parts {
+            sinks,
+            state,
+            spools,
+            sources,
+        } = &self.parts;
+        let of_sink = |sink: &Arc<dyn Sink>| (sink.name().to_owned(), sink.health());
+        let sinks: BTreeMap<_, _> = sinks.iter().map(of_sink).collect();
+        let sources = sources
+            .iter()
+            .map(|(name, source)| (name.clone(), source.get()));
+        let sources: BTreeMap<_, _> = sources.collect();
+        let spools = spools.iter();
+        let spools = spools.map(|(source, spool)| (format!("{source}.spool"), spool.health()));
+        let stores: BTreeMap<_, _> = spools.chain([of_sink(state)]).collect();
+        let all = [&sources, &sinks, &stores];
+        let worst = all
+            .iter()
+            .flat_map(|parts| parts.values().map(|health| health.state));
+        let worst = worst.max_by_key(severity).unwrap_or(State::Up);
+        let parts = |parts: BTreeMap<String, Health>| {
+            let parts = parts.into_iter();
+            parts.map(|(name, health)| (name, part(&health))).collect()
         };
-        let (sinks, stores) = (parts(&self.sinks), parts(&self.stores));
-        let sources = self.sources.iter();
-        let sources = sources.map(|(name, source)| (name.clone(), part(&source.get())));
-        let sinks_and_stores = self.sinks.iter().chain(&self.stores);
-        let worst = sinks_and_stores
-            .map(|sink| sink.health().state)
-            .chain(self.sources.values().map(|source| source.get().state))
-            .max_by_key(severity);
         Report {
-            status: worst.unwrap_or(State::Up).as_str(),
+            status: worst.as_str(),
             ready: self.is_ready(),
             version: version::VERSION,
             started: time(self.started),
-            sources: sources.collect(),
-            sinks,
-            stores,
+            sources: parts(sources),
+            sinks: parts(sinks),
+            stores: parts(stores),
         }
     }
 
     fn metrics(&self) -> String {
-        for sink in &self.sinks {
+        self.parts.spools.values().for_each(|spool| spool.measure());
+        for sink in &self.parts.sinks {
             let sink_up = self.sink_up.get_or_create(&SinkLabel {
                 sink: sink.name().to_owned(),
             });
             sink_up.set(works(&sink.health()).into());
         }
-        for (source, health) in &self.sources {
+        for (source, health) in &self.parts.sources {
             let source_up = self.source_up.get_or_create(&SourceLabel {
                 source: source.clone(),
             });

@@ -16,6 +16,7 @@ use vodbridge_sink_file::{Durability, FileConfig, FileSink, FileSinkError, durab
 use vodbridge_sink_kafka::{KafkaSink, Limits};
 use vodbridge_sink_nats::NatsSink;
 use vodbridge_sink_rabbitmq::RabbitMqSink;
+use vodbridge_sources::spool::{Spool, SpoolSource, WINDOW};
 use vodbridge_sources::webhook::{Drain, Endpoint, Listener, WebhookConfig};
 
 use crate::config::{self, Config};
@@ -99,18 +100,23 @@ fn open_sink(
     })
 }
 
-/// A confirm rests on this disk, so it has to outlive the container.
 fn open_file_sink(name: &str, file: &FileConfig) -> Result<FileSink> {
-    if let Durability::Ephemeral { filesystem } = durability(&file.directory)
-        && !file.ephemeral
+    outlives(&file.directory, file.ephemeral)?;
+    Ok(FileSink::open(name, file)?)
+}
+
+/// A confirm rests on this disk, so it has to outlive the container.
+pub(crate) fn outlives(directory: &Path, ephemeral: bool) -> Result<()> {
+    if let Durability::Ephemeral { filesystem } = durability(directory)
+        && !ephemeral
     {
         bail!(
             "{} is on {filesystem}, which is lost with the container or the machine's uptime; \
              mount a volume there, or say `ephemeral: true` if that is what you want",
-            file.directory.display()
+            directory.display()
         );
     }
-    Ok(FileSink::open(name, file)?)
+    Ok(())
 }
 
 /// The state directory as a sink: topics name its files.
@@ -216,20 +222,31 @@ fn conditions(matching: &config::Match) -> Vec<Condition> {
         .collect()
 }
 
+/// What takes callbacks, and what delivers those that no broker acked in time.
+#[derive(Default)]
+pub(crate) struct Webhooks {
+    pub(crate) listeners: Vec<Listener>,
+    pub(crate) spool_sources: Vec<SpoolSource>,
+}
+
 /// Binds a listener for each address that webhook sources name.
 pub(crate) async fn bind_webhooks(
     config: &Config,
     pipeline: &Arc<Pipeline>,
     state: &Arc<FileSink>,
+    spools: &BTreeMap<String, Arc<Spool>>,
     metrics: &Metrics,
     begin: &CancellationToken,
-) -> Result<Vec<Listener>> {
+) -> Result<Webhooks> {
     let mut by_address: BTreeMap<SocketAddr, Vec<(&str, &WebhookConfig)>> = BTreeMap::new();
     for (name, webhook) in config.webhooks() {
         let here = by_address.entry(webhook.listen).or_default();
         here.push((name, webhook));
     }
-    let mut listeners = Vec::new();
+    let Webhooks {
+        mut listeners,
+        mut spool_sources,
+    } = Webhooks::default();
     for (address, webhooks) in by_address {
         let patience = webhooks
             .iter()
@@ -241,28 +258,33 @@ pub(crate) async fn bind_webhooks(
             grace: config.drain.grace,
             latest: config.drain.timeout.saturating_sub(patience + CALLBACK),
         };
-        let endpoint = |(name, webhook): (&str, &WebhookConfig)| {
+        let mut endpoint = |(name, webhook): (&str, &WebhookConfig)| {
             let intake = Intake::new(
                 name,
                 pipeline.clone(),
                 webhook.max_in_flight,
                 metrics.source(name),
             );
-            Endpoint::new(
-                webhook.clone(),
-                intake,
-                config.catalogue.clone(),
-                state.clone(),
-            )
+            let spool = spools.get(name).cloned();
+            if let Some(spool) = &spool {
+                let beside = intake.beside(WINDOW, metrics.source(name));
+                let source = SpoolSource::new(spool.clone(), beside, webhook.patience);
+                spool_sources.push(source);
+            }
+            let catalogue = config.catalogue.clone();
+            Endpoint::new(webhook.clone(), intake, catalogue, state.clone(), spool)
         };
         let names = webhooks
             .iter()
             .map(|(name, _)| format!("sources.{name}"))
             .collect::<Vec<_>>()
             .join(", ");
-        let endpoints = webhooks.into_iter().map(endpoint).collect();
+        let endpoints = webhooks.into_iter().map(&mut endpoint).collect();
         let listener = Listener::bind(address, endpoints, drain).await;
         listeners.push(listener.with_context(|| format!("{names}: cannot listen on {address}"))?);
     }
-    Ok(listeners)
+    Ok(Webhooks {
+        listeners,
+        spool_sources,
+    })
 }

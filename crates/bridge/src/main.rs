@@ -7,6 +7,7 @@ mod clouds;
 mod config;
 mod drain;
 mod logging;
+mod spools;
 mod watch;
 
 use std::process::ExitCode;

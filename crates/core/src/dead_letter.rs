@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::delivery::Delivery;
 use crate::retry::{Attempts, Failed, Retry, Target};
-use crate::{Envelope, Event, LogLimit, Metrics, NotDelivered, PublishError, Sink, chain};
+use crate::{Envelope, Event, LogLimit, NotDelivered, PublishError, Sink, chain};
 
 mod read;
 
@@ -25,6 +25,9 @@ const LOG_PAUSE: Duration = Duration::from_secs(1);
 
 /// CloudEvents `type` of a dead letter.
 pub const DEAD_LETTER_TYPE: &str = "vodbridge.dead_letter";
+
+/// The extension attribute that says why.
+const REASON: &str = "deadletterreason";
 
 /// Why something became a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,11 +46,13 @@ pub enum Reason {
     Unroutable,
     /// The bridge itself failed on it.
     Panic,
+    /// It waited in the spool for longer than it may.
+    Expired,
 }
 
 impl Reason {
     /// Every one of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Unparsable,
         Self::Unrecognised,
         Self::Unread,
@@ -55,6 +60,7 @@ impl Reason {
         Self::Refused,
         Self::Unroutable,
         Self::Panic,
+        Self::Expired,
     ];
 
     /// The word in records and metrics.
@@ -67,6 +73,7 @@ impl Reason {
             Self::Refused => "refused",
             Self::Unroutable => "unroutable",
             Self::Panic => "panic",
+            Self::Expired => "expired",
         }
     }
 }
@@ -146,7 +153,7 @@ impl DeadLetter {
             ),
             Content::Raw { .. } => (None, None),
         };
-        let mut extensions = vec![("deadletterreason".into(), self.reason.as_str().into())];
+        let mut extensions = vec![(REASON.into(), self.reason.as_str().into())];
         extensions.extend(
             self.sink
                 .clone()
@@ -233,11 +240,18 @@ pub(crate) struct Writer {
 }
 
 impl Writer {
-    pub(crate) fn new(letters: DeadLetters, metrics: &Metrics) -> Self {
+    /// Writes to one of `targets`, where the letters' sink is among them.
+    pub(crate) fn new(
+        letters: DeadLetters,
+        targets: &[Target],
+        make: impl Fn(Arc<dyn Sink>) -> Target,
+    ) -> Self {
+        let name = letters.sink.name();
+        let same = targets.iter().find(|target| target.sink.name() == name);
         Self {
-            target: Target::new(letters.sink, metrics),
+            target: same.cloned().unwrap_or_else(|| make(letters.sink)),
             topic: letters.topic,
-            last_resort: letters.last_resort.map(|last| Target::new(last, metrics)),
+            last_resort: letters.last_resort.map(make),
             refused: LogLimit::new(LOG_PAUSE),
         }
     }
@@ -250,15 +264,19 @@ impl Writer {
         self.last_resort.as_ref().map(|last| &last.sink)
     }
 
+    pub(crate) fn is_away(&self) -> bool {
+        self.target.presence.is_away()
+    }
+
     /// Resolves once the letter is durable: in its sink, or where that refuses it or has no
     /// destination for it, in the last resort.
     pub(crate) async fn write(
         &self,
-        letter: &DeadLetter,
+        letter: &Envelope,
         delivery: &Delivery,
         retry: &Retry,
     ) -> Result<(), NotDelivered> {
-        let envelope = &letter.encode().with_topic(self.topic.clone());
+        let envelope = &letter.with_topic(self.topic.clone());
         // With a last resort at hand there is no point in waiting for a destination.
         let unroutable_until = self.last_resort.as_ref().map(|_| Instant::now());
         let target = &self.target;
@@ -295,19 +313,29 @@ impl Writer {
         })
     }
 
-    fn log_refusal(&self, letter: &DeadLetter, error: &PublishError) {
+    fn log_refusal(&self, letter: &Envelope, error: &PublishError) {
         let Some(held_back) = self.refused.allows() else {
             return;
         };
         tracing::error!(
-            id = letter.id,
-            reason = letter.reason.as_str(),
+            id = letter.id(),
+            reason = reason_of(letter),
             sink = self.target.sink.name(),
             error = chain(error),
             held_back,
             "the dead letter's sink refused a record, which goes to the state directory instead; look at its topic and size limit"
         );
     }
+}
+
+/// The reason of an encoded dead letter, as the word for metrics.
+pub(crate) fn reason_of(letter: &Envelope) -> &'static str {
+    let written = letter.extension(REASON).unwrap_or_default();
+    let known = Reason::ALL.into_iter().map(Reason::as_str);
+    known
+        .into_iter()
+        .find(|known| *known == written)
+        .unwrap_or("other")
 }
 
 #[cfg(test)]

@@ -26,6 +26,13 @@ pub struct Patience {
     /// When an event without a destination stops waiting for one and is dead-lettered. None: it
     /// waits for the deadline and is then not delivered.
     pub unroutable_until: Option<Instant>,
+    /// Whether another attempt may be started that the deadline would cut off: it may succeed, and
+    /// it may land after its event was given up. True where nobody delivers the event later; else
+    /// the delivery ends instead.
+    pub cuts_attempts: bool,
+    /// Whether a sink that does not answer is passed by: the delivery ends, not delivered, once
+    /// the others have settled. True where the event is delivered to that sink later.
+    pub passes_by: bool,
 }
 
 impl Patience {
@@ -34,6 +41,25 @@ impl Patience {
         Self {
             deadline,
             unroutable_until: None,
+            cuts_attempts: true,
+            passes_by: false,
+        }
+    }
+
+    /// The same, passing by the sinks that do not answer.
+    pub fn passing_by(self) -> Self {
+        Self {
+            passes_by: true,
+            ..self
+        }
+    }
+
+    /// The same for an event that is delivered later if not by then: what could land after its
+    /// deadline, and so a second time, is not started.
+    pub fn without_cut_attempts(self) -> Self {
+        Self {
+            cuts_attempts: false,
+            ..self
         }
     }
 }
@@ -45,10 +71,14 @@ pub(crate) struct Delivery {
     pub(crate) targets: Targets,
     acked: AtomicU64,
     dead_lettered: AtomicU64,
+    /// Sinks that are left out.
+    passed_by: SinkSet,
     deadline: Mutex<Instant>,
     /// However many copies come, it ends by then.
     latest: Instant,
     unroutable_until: Option<Instant>,
+    pub(crate) cuts_attempts: bool,
+    begun: AtomicBool,
     shadowed: AtomicBool,
     pub(crate) started: SystemTime,
     shares: Mutex<Vec<(usize, OwnedSemaphorePermit)>>,
@@ -62,9 +92,12 @@ impl Delivery {
             targets,
             acked: AtomicU64::new(0),
             dead_lettered: AtomicU64::new(0),
+            passed_by: SinkSet::default(),
             deadline: Mutex::new(patience.deadline),
             latest: patience.deadline + (patience.deadline - Instant::now()) * (SENDS - 1),
             unroutable_until: patience.unroutable_until,
+            cuts_attempts: patience.cuts_attempts,
+            begun: AtomicBool::new(false),
             shadowed: AtomicBool::new(false),
             started: SystemTime::now(),
             shares: Mutex::new(Vec::new()),
@@ -82,6 +115,12 @@ impl Delivery {
             dead_letters: earlier.dead_letters.clone(),
             ..Self::new(earlier.targets, patience)
         }
+    }
+
+    /// Some sinks have acked it before, and some are left out.
+    pub(crate) fn without(self, acked: SinkSet, passed_by: SinkSet) -> Self {
+        self.acked.fetch_or(acked.bits(), Relaxed);
+        Self { passed_by, ..self }
     }
 
     /// Its refusals share the dead letter's sink with others of the source.
@@ -109,10 +148,21 @@ impl Delivery {
         }
     }
 
-    /// The required sinks that have neither acked nor been replaced by a dead letter.
+    /// The required sinks that have neither acked nor been replaced by a dead letter, nor are left
+    /// out.
     pub(crate) fn open(&self) -> SinkSet {
-        let settled = self.acked.load(Relaxed) | self.dead_lettered.load(Relaxed);
-        self.targets.required.without(SinkSet::from_bits(settled))
+        let open = self.targets.required.without(self.settled());
+        open.without(self.passed_by)
+    }
+
+    /// Of the sinks that are left out, one that has not got it.
+    pub(crate) fn passed_by(&self) -> Option<usize> {
+        self.passed_by.without(self.settled()).iter().next()
+    }
+
+    /// The sinks that have acked it, or whose refusal is in the dead letter.
+    pub(crate) fn settled(&self) -> SinkSet {
+        SinkSet::from_bits(self.acked.load(Relaxed) | self.dead_lettered.load(Relaxed))
     }
 
     pub(crate) fn any_dead_lettered(&self) -> bool {
@@ -155,6 +205,15 @@ impl Delivery {
 
     pub(crate) fn unroutable_until(&self) -> Option<Instant> {
         self.unroutable_until
+    }
+
+    /// It has its permits: from now on something may be published.
+    pub(crate) fn begin(&self) {
+        self.begun.store(true, Relaxed);
+    }
+
+    pub(crate) fn has_begun(&self) -> bool {
+        self.begun.load(Relaxed)
     }
 
     /// Keeps a share of the source's permits until `sink` has settled.

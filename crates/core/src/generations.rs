@@ -52,11 +52,19 @@ impl<K: Eq + Hash, V> Generations<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.recent.remove(key).or_else(|| {
+        self.remove_entry(key).map(|(_, value)| value)
+    }
+
+    /// Takes a key out, with its value.
+    pub fn remove_entry<Q: Eq + Hash + ?Sized>(&mut self, key: &Q) -> Option<(K, V)>
+    where
+        K: Borrow<Q>,
+    {
+        self.recent.remove_entry(key).or_else(|| {
             if self.older.is_empty() {
                 None
             } else {
-                self.older.remove(key)
+                self.older.remove_entry(key)
             }
         })
     }

@@ -13,7 +13,8 @@ use crate::delivery::{DEAD_LETTERS, Delivery};
 use crate::permits::{InFlight, Reserved, Shares, acquire_all};
 use crate::redelivery::{Arrival, Flight, Memory};
 use crate::{
-    DeadLetter, Envelope, NotDelivered, Outcome, Patience, Pipeline, PublishError, SourceMetrics,
+    DEAD_LETTER_TYPE, DeadLetter, Envelope, NotDelivered, Outcome, Patience, Pipeline,
+    PublishError, SinkSet, SourceMetrics,
 };
 
 /// How long a delivery that holds a reserved permit waits for its share of a sink: the events of
@@ -23,11 +24,13 @@ const SHARE_PATIENCE: Duration = Duration::from_secs(1);
 /// One source's way into the pipeline.
 pub struct Intake {
     source: Arc<str>,
-    pipeline: Arc<Pipeline>,
+    pub(crate) pipeline: Arc<Pipeline>,
     permits: Arc<Semaphore>,
     shares: Shares,
-    memory: Mutex<Memory>,
+    memory: Arc<Mutex<Memory>>,
     metrics: SourceMetrics,
+    /// Its events came by another intake before, and were counted there.
+    again: bool,
 }
 
 /// How a delivery ended. Holds its in-flight permit until its caller has been answered.
@@ -37,6 +40,8 @@ pub struct Ended {
     pub result: Result<Outcome, NotDelivered>,
     /// Whether it was another copy's delivery, so that what follows of it is that copy's affair.
     pub joined: bool,
+    /// Where it was not delivered: the sinks that have it nevertheless, by name.
+    pub settled: Vec<String>,
     _permit: Option<InFlight>,
 }
 
@@ -45,6 +50,7 @@ impl Ended {
         Self {
             result,
             joined: false,
+            settled: Vec::new(),
             _permit: permit,
         }
     }
@@ -72,9 +78,21 @@ impl Intake {
             source: source.into(),
             permits: Arc::new(Semaphore::new(max_in_flight)),
             shares: Shares::new(&pipeline, max_in_flight),
-            memory: Mutex::new(Memory::new()),
+            memory: Arc::new(Mutex::new(Memory::new())),
             metrics,
             pipeline,
+            again: false,
+        }
+    }
+
+    /// A second way in for events of the same source that have come before, with permits of its
+    /// own: copies join across both, and no sink that has acked an event gets it again.
+    pub fn beside(&self, max_in_flight: usize, metrics: SourceMetrics) -> Self {
+        let (source, pipeline) = (&self.source, self.pipeline.clone());
+        Self {
+            memory: self.memory.clone(),
+            again: true,
+            ..Self::new(source, pipeline, max_in_flight, metrics)
         }
     }
 
@@ -94,7 +112,21 @@ impl Intake {
     ///
     /// Run it where its caller cannot drop it: a dropped delivery is not delivered.
     pub async fn deliver(&self, envelope: &Envelope, patience: Patience) -> Ended {
-        self.deliver_with(None, envelope, patience).await
+        self.deliver_with(None, envelope, &[], patience).await
+    }
+
+    /// As [`deliver`](Self::deliver), for an event or a dead letter that is encoded already; the
+    /// sinks named in `settled` have the event.
+    pub async fn deliver_any(
+        &self,
+        envelope: &Envelope,
+        settled: &[String],
+        patience: Patience,
+    ) -> Ended {
+        match envelope.ty() {
+            DEAD_LETTER_TYPE => self.dead_letter_encoded(envelope, patience.deadline).await,
+            _ => self.deliver_with(None, envelope, settled, patience).await,
+        }
     }
 
     /// Takes `count` permits before what they are for is asked for. They are given one at a time
@@ -115,24 +147,32 @@ impl Intake {
         envelope: &Envelope,
         patience: Patience,
     ) -> Ended {
-        self.deliver_with(Some(permit), envelope, patience).await
+        self.deliver_with(Some(permit), envelope, &[], patience)
+            .await
     }
 
     async fn deliver_with(
         &self,
         reserved: Option<Reserved>,
         envelope: &Envelope,
+        settled: &[String],
         patience: Patience,
     ) -> Ended {
-        let event_type = envelope.owned_topic_label("event_type");
-        self.metrics.received(event_type.unwrap_or("other".into()));
-        let arrival = self
-            .memory()
-            .arrive(envelope.id(), |earlier| match earlier {
+        if !self.again {
+            self.metrics.received(envelope);
+        }
+        let arrival = self.memory().arrive(envelope.id(), |earlier| {
+            let delivery = match earlier {
                 Some(earlier) => Delivery::resuming(earlier, patience),
                 None => Delivery::new(self.pipeline.targets(envelope), patience)
                     .sharing(self.shares.dead_letters.clone()),
-            });
+            };
+            let passed_by = match patience.passes_by {
+                true => self.pipeline.away(delivery.targets.required),
+                false => SinkSet::default(),
+            };
+            delivery.without(self.pipeline.named(settled), passed_by)
+        });
         match arrival {
             Arrival::Lead(flight) => self.lead(reserved, envelope, flight).await,
             Arrival::Join(flight) => {
@@ -142,9 +182,11 @@ impl Intake {
                     .await
                     .cloned();
                 let timed_out = |_| Err(self.without_result(NoResult::JoinTimedOut));
+                let result = result.unwrap_or_else(timed_out);
                 Ended {
                     joined: true,
-                    ..Ended::new(result.unwrap_or_else(timed_out), self.in_flight(reserved))
+                    settled: self.settled(&result, &flight),
+                    ..Ended::new(result, self.in_flight(reserved))
                 }
             }
             Arrival::Settled(outcome) => {
@@ -156,6 +198,11 @@ impl Intake {
 
     /// Writes a notification that cannot become an event to the dead letter.
     pub async fn dead_letter(&self, letter: &DeadLetter, deadline: Instant) -> Ended {
+        self.dead_letter_encoded(&letter.encode(), deadline).await
+    }
+
+    /// As [`dead_letter`](Self::dead_letter), for one that is encoded already.
+    pub async fn dead_letter_encoded(&self, letter: &Envelope, deadline: Instant) -> Ended {
         let needed = [&self.shares.dead_letters, &self.permits];
         let Some(mut taken) = self.before(deadline, acquire_all(&needed)).await else {
             return Ended::new(Err(self.without_result(NoResult::Full)), None);
@@ -176,19 +223,25 @@ impl Intake {
         let Some(_share) = self.before(soon, acquire_all(&needed)).await else {
             return Ended::new(Err(self.without_result(NoResult::Full)), None);
         };
-        self.write(letter, deadline, Some(permit)).await
+        self.write(&letter.encode(), deadline, Some(permit)).await
     }
 
-    async fn write(
-        &self,
-        letter: &DeadLetter,
-        deadline: Instant,
-        permit: Option<Reserved>,
-    ) -> Ended {
+    async fn write(&self, letter: &Envelope, deadline: Instant, permit: Option<Reserved>) -> Ended {
         let permit = self.in_flight(permit);
-        let result = self.pipeline.dead_letter(letter, deadline).await;
+        let written = self.pipeline.write_letter(letter, &self.source, deadline);
+        let result = written.await;
         self.count(&result);
         Ended::new(result, permit)
+    }
+
+    /// Whether a copy of this event is in flight, or was delivered and its caller may not know.
+    pub fn is_under_way(&self, id: &str) -> bool {
+        self.memory().is_under_way(id)
+    }
+
+    /// Whether a delivery of this event in flight has its permits: something may be published.
+    pub fn has_begun(&self, id: &str) -> bool {
+        self.memory().has_begun(id)
     }
 
     /// The caller of this event was answered 200 in time, so that no copy of it will come.
@@ -210,12 +263,23 @@ impl Intake {
         let Some(permit) = self.admit(reserved, &flight.delivery).await else {
             return Ended::new(lead.end(Err(self.without_result(NoResult::Full))), None);
         };
+        flight.delivery.begin();
         let result = self
             .pipeline
             .resume(envelope, &flight.delivery, &self.source)
             .await;
         self.count(&result);
-        Ended::new(lead.end(result), Some(permit))
+        Ended {
+            settled: self.settled(&result, &flight),
+            ..Ended::new(lead.end(result), Some(permit))
+        }
+    }
+
+    fn settled(&self, result: &Result<Outcome, NotDelivered>, flight: &Flight) -> Vec<String> {
+        match result {
+            Ok(_) => Vec::new(),
+            Err(_) => self.pipeline.names(flight.delivery.settled()),
+        }
     }
 
     /// A share of each sink that is still open, and a permit unless there is one; None: the

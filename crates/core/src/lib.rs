@@ -1,6 +1,7 @@
 //! The part of vodbridge that knows no I/O: events and their encoded form, the sink port, routes,
 //! delivery with its deadline, and what is remembered between the copies of an event.
 
+mod away;
 pub mod cloudevents;
 pub mod config;
 mod dead_letter;
@@ -15,6 +16,7 @@ mod log_limit;
 mod metrics;
 mod permits;
 mod pipeline;
+mod presence;
 mod reader;
 mod redelivery;
 mod retry;
@@ -26,6 +28,7 @@ mod template;
 #[cfg(any(test, feature = "testing"))]
 pub mod testing;
 
+pub use away::Away;
 pub use dead_letter::{Content, DEAD_LETTER_TYPE, DeadLetter, DeadLetters, NoDeadLetter, Reason};
 pub use delivery::{DEAD_LETTER_RESERVE, Patience};
 pub use envelope::Envelope;

@@ -11,7 +11,7 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::Registry;
 
-use crate::PublishError;
+use crate::{Envelope, PublishError};
 
 /// 0.2 ms to 25 s.
 const SECONDS: [f64; 16] = [
@@ -292,10 +292,12 @@ pub struct SourceMetrics {
 }
 
 impl SourceMetrics {
-    pub(crate) fn received(&self, event_type: Cow<'static, str>) {
+    /// An event was received, by whichever way it goes on.
+    pub fn received(&self, envelope: &Envelope) {
+        let event_type = envelope.owned_topic_label("event_type");
         let labels = ReceivedLabels {
             source: self.source.clone(),
-            event_type,
+            event_type: event_type.unwrap_or("other".into()),
         };
         self.all.received.get_or_create(&labels).inc();
     }

@@ -6,9 +6,10 @@ use std::time::SystemTime;
 
 use futures_util::future::join_all;
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::Instant;
 
-use crate::dead_letter::{Content, DeadLetter, DeadLetters, Reason, Writer};
+use crate::dead_letter::{Content, DeadLetter, DeadLetters, Reason, Writer, reason_of};
 use crate::delivery::Delivery;
 use crate::retry::{Attempts, Failed, Retry, Target};
 use crate::shadow::Shadows;
@@ -47,6 +48,8 @@ pub struct Pipeline {
     retry: Retry,
     shadows: Shadows,
     metrics: Metrics,
+    /// Counts whenever a sink that was away is back.
+    returns: Arc<watch::Sender<u64>>,
 }
 
 /// An error with its sources in one line.
@@ -75,16 +78,17 @@ impl Pipeline {
             "a bridge has at most {} sinks",
             SinkSet::MAX
         );
+        let returns = Arc::new(watch::Sender::new(0));
+        let make = |sink| Target::new(sink, metrics, &returns);
+        let targets: Vec<_> = sinks.into_iter().map(make).collect();
         Self {
-            shadows: Shadows::new(sinks.len()),
-            targets: sinks
-                .into_iter()
-                .map(|sink| Target::new(sink, metrics))
-                .collect(),
+            shadows: Shadows::new(targets.len()),
+            dead_letters: Writer::new(dead_letters, &targets, make),
+            targets,
             router,
-            dead_letters: Writer::new(dead_letters, metrics),
             retry: Retry::default(),
             metrics: metrics.clone(),
+            returns,
         }
     }
 
@@ -98,7 +102,7 @@ impl Pipeline {
         patience: Patience,
     ) -> Result<Outcome, NotDelivered> {
         let delivery = Delivery::new(self.targets(envelope), patience);
-        self.resume(envelope, &delivery, "-").await
+        self.resume(envelope, &delivery, &"-".into()).await
     }
 
     /// Resolves once the dead letter is durable.
@@ -107,8 +111,19 @@ impl Pipeline {
         letter: &DeadLetter,
         deadline: Instant,
     ) -> Result<Outcome, NotDelivered> {
+        self.write_letter(&letter.encode(), &letter.source, deadline)
+            .await
+    }
+
+    /// As [`dead_letter`](Self::dead_letter), for one that is encoded already.
+    pub(crate) async fn write_letter(
+        &self,
+        letter: &Envelope,
+        source: &Arc<str>,
+        deadline: Instant,
+    ) -> Result<Outcome, NotDelivered> {
         let delivery = Delivery::new(Targets::default(), Patience::until(deadline));
-        self.write(letter, &delivery).await
+        self.write(letter, source, &delivery).await
     }
 
     /// Publishes to this sink alone, whatever the routes say: resolves once it has acked. Nothing
@@ -181,6 +196,42 @@ impl Pipeline {
         self.router.reachable()
     }
 
+    /// Which of these sinks have not answered for a while.
+    pub(crate) fn away(&self, sinks: SinkSet) -> SinkSet {
+        let is_away = |sink: &usize| self.targets[*sink].presence.is_away();
+        SinkSet::of(sinks.iter().filter(is_away))
+    }
+
+    /// The names of these sinks.
+    pub(crate) fn names(&self, sinks: SinkSet) -> Vec<String> {
+        let name = |sink: usize| self.targets[sink].sink.name().to_owned();
+        sinks.iter().map(name).collect()
+    }
+
+    /// The sinks of these names; one that there is no more is none.
+    pub(crate) fn named(&self, names: &[String]) -> SinkSet {
+        if names.is_empty() {
+            return SinkSet::default();
+        }
+        let is_named = |target: &Target| names.iter().any(|name| name == target.sink.name());
+        let sinks = self.targets.iter().enumerate();
+        SinkSet::of(
+            sinks
+                .filter(|(_, target)| is_named(target))
+                .map(|(at, _)| at),
+        )
+    }
+
+    /// Whether the dead letter's sink has not answered for a while.
+    pub(crate) fn is_dead_letter_away(&self) -> bool {
+        self.dead_letters.is_away()
+    }
+
+    /// Changes whenever a sink that was away is back.
+    pub(crate) fn returns(&self) -> watch::Receiver<u64> {
+        self.returns.subscribe()
+    }
+
     /// Whether deliveries can wait for more than one sink, the dead letter's among them.
     pub(crate) fn waits_for_several(&self) -> bool {
         let reachable = self.reachable();
@@ -194,7 +245,7 @@ impl Pipeline {
         &self,
         envelope: &Envelope,
         delivery: &Delivery,
-        source: &str,
+        source: &Arc<str>,
     ) -> Result<Outcome, NotDelivered> {
         if delivery.take_shadow() {
             for index in delivery.targets.shadow.iter() {
@@ -203,7 +254,7 @@ impl Pipeline {
         }
         if delivery.targets.required.is_empty() {
             let letter = letter(envelope, delivery, source, Reason::Unrouted, None);
-            return Box::pin(self.write(&letter, delivery)).await;
+            return Box::pin(self.write(&letter.encode(), source, delivery)).await;
         }
         let open = delivery.open();
         if open.len() == 1 {
@@ -219,6 +270,11 @@ impl Pipeline {
                 result?;
             }
         }
+        if let Some(passed_by) = delivery.passed_by() {
+            let sink = self.targets[passed_by].sink.name().to_owned();
+            let source = Arc::new(PublishError::Transient("it does not answer".into()));
+            return Err(NotDelivered { sink, source });
+        }
         Ok(if delivery.any_dead_lettered() {
             Outcome::DeadLettered
         } else {
@@ -232,7 +288,7 @@ impl Pipeline {
         index: usize,
         envelope: &Envelope,
         delivery: &Delivery,
-        source: &str,
+        source: &Arc<str>,
     ) -> Result<(), NotDelivered> {
         let target = &self.targets[index];
         let sink = &target.sink;
@@ -276,21 +332,21 @@ impl Pipeline {
         };
         let letter = letter(envelope, delivery, source, reason, Some(refusal));
         // Boxed, like all that is rare: what is not stays small to move about.
-        Box::pin(self.write(&letter, delivery)).await?;
+        Box::pin(self.write(&letter.encode(), source, delivery)).await?;
         delivery.dead_lettered(index);
         Ok(())
     }
 
     async fn write(
         &self,
-        letter: &DeadLetter,
+        letter: &Envelope,
+        source: &Arc<str>,
         delivery: &Delivery,
     ) -> Result<Outcome, NotDelivered> {
         self.dead_letters
             .write(letter, delivery, &self.retry)
             .await?;
-        self.metrics
-            .dead_lettered(&letter.source, letter.reason.as_str());
+        self.metrics.dead_lettered(source, reason_of(letter));
         Ok(Outcome::DeadLettered)
     }
 }
@@ -305,14 +361,14 @@ struct Refusal<'a> {
 fn letter(
     envelope: &Envelope,
     delivery: &Delivery,
-    source: &str,
+    source: &Arc<str>,
     reason: Reason,
     refusal: Option<Refusal<'_>>,
 ) -> DeadLetter {
     DeadLetter {
         id: envelope.id().to_owned(),
         reason,
-        source: source.into(),
+        source: source.clone(),
         sink: refusal.as_ref().map(|refusal| refusal.sink.to_owned()),
         error: refusal.as_ref().map(|refusal| chain(refusal.error)),
         attempts: refusal.map_or(0, |refusal| refusal.attempts),

@@ -69,6 +69,16 @@ impl Memory {
         Arrival::Lead(flight)
     }
 
+    pub(crate) fn is_under_way(&mut self, id: &str) -> bool {
+        let delivered = |flight: &Arc<Flight>| matches!(flight.result.get(), Some(Ok(_)));
+        self.in_flight.contains_key(id) || self.ended.get(id).is_some_and(delivered)
+    }
+
+    pub(crate) fn has_begun(&self, id: &str) -> bool {
+        let flight = self.in_flight.get(id);
+        flight.is_some_and(|flight| flight.delivery.has_begun())
+    }
+
     /// A delivery has ended: it is remembered until it is confirmed or too old.
     pub(crate) fn end(&mut self, id: &str) {
         if let Some((id, flight)) = self.in_flight.remove_entry(id) {
@@ -76,8 +86,15 @@ impl Memory {
         }
     }
 
-    /// The caller was answered in time, so that no copy will come.
+    /// The caller was answered in time, so that no copy will come. What was kept elsewhere, to be
+    /// delivered later, is remembered for the sinks that have settled it already.
     pub(crate) fn confirmed(&mut self, id: &str) {
-        self.ended.remove(id);
+        let Some((id, flight)) = self.ended.remove_entry(id) else {
+            return;
+        };
+        let is_open = matches!(flight.result.get(), Some(Err(_)));
+        if is_open && !flight.delivery.settled().is_empty() {
+            self.ended.insert(id, flight);
+        }
     }
 }

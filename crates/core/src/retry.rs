@@ -4,24 +4,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
+use tokio::sync::watch;
 use tokio::time::{Instant, sleep_until};
 use tokio_util::sync::CancellationToken;
 
 use crate::delivery::Delivery;
 use crate::metrics::SinkMetrics;
+use crate::presence::Presence;
 use crate::{Envelope, Metrics, PublishError, Sink};
 
-/// A sink and its metrics.
+/// A sink, its metrics, and whether it answers.
 #[derive(Clone)]
 pub(crate) struct Target {
     pub(crate) sink: Arc<dyn Sink>,
     pub(crate) metrics: Arc<SinkMetrics>,
+    pub(crate) presence: Arc<Presence>,
 }
 
 impl Target {
-    pub(crate) fn new(sink: Arc<dyn Sink>, metrics: &Metrics) -> Self {
+    pub(crate) fn new(
+        sink: Arc<dyn Sink>,
+        metrics: &Metrics,
+        returns: &Arc<watch::Sender<u64>>,
+    ) -> Self {
         Self {
             metrics: Arc::new(metrics.sink(sink.name())),
+            presence: Arc::new(Presence::new(returns.clone())),
             sink,
         }
     }
@@ -104,12 +112,18 @@ impl Attempts<'_> {
         let mut attempts = 0;
         let mut last = PublishError::Transient(GivenUp::Deadline.into());
         while Instant::now() < deadline() && !self.retry.cut.is_cancelled() {
+            if attempts > 0 && !self.has_time(deadline) {
+                break;
+            }
             attempts += 1;
             last = match self.attempt(deadline).await {
                 Ok(()) => return Ok(()),
                 Err(error) => error,
             };
             self.target.metrics.failed(&last);
+            if !matches!(last, PublishError::Transient(_)) {
+                self.target.presence.answered();
+            }
             match last {
                 PublishError::Permanent(_) => break,
                 PublishError::Unroutable(_) if self.is_unroutable_for_good() => break,
@@ -127,8 +141,13 @@ impl Attempts<'_> {
 
     /// One publish, within the sink's own bound and the deadline.
     async fn attempt(&self, deadline: Moving<'_>) -> Result<(), PublishError> {
-        let Target { sink, metrics } = self.target;
+        let Target {
+            sink,
+            metrics,
+            presence,
+        } = self.target;
         metrics.published.inc();
+        presence.asked();
         let start = Instant::now();
         let bound = sink.attempt_timeout();
         let mut publish = sink.publish(self.envelope);
@@ -138,6 +157,7 @@ impl Attempts<'_> {
                 result = &mut publish => {
                     if result.is_ok() {
                         metrics.acked(start.elapsed());
+                        presence.answered();
                     }
                     return result;
                 }
@@ -162,6 +182,12 @@ impl Attempts<'_> {
             () = sleep_until(limit.map_or(end, |limit| end.min(limit))) => {}
             () = self.retry.cut.cancelled() => {}
         }
+    }
+
+    /// Whether another attempt would end by itself before the deadline, or may be cut off.
+    fn has_time(&self, deadline: Moving<'_>) -> bool {
+        let bound = self.target.sink.attempt_timeout();
+        self.delivery.cuts_attempts || Instant::now() + bound <= deadline()
     }
 
     fn is_unroutable_for_good(&self) -> bool {

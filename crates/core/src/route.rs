@@ -3,7 +3,7 @@
 use crate::Envelope;
 
 /// A set of sinks, by their index in the pipeline.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub struct SinkSet(u64);
 
 impl SinkSet {

@@ -34,7 +34,8 @@ impl Shadows {
             target.metrics.shadow_dropped.inc();
             return;
         };
-        let (Target { sink, metrics }, envelope) = (target.clone(), envelope.clone());
+        let (sink, metrics) = (target.sink.clone(), target.metrics.clone());
+        let envelope = envelope.clone();
         self.tasks.spawn(async move {
             let start = Instant::now();
             metrics.published.inc();

@@ -180,8 +180,8 @@ async fn an_unroutable_event_waits_for_its_destination_as_long_as_its_source_can
     let sink = FakeSink::new("sink", [], Step::Unroutable);
     let start = Instant::now();
     let until = Patience {
-        deadline: start + seconds(20),
         unroutable_until: Some(start + seconds(1)),
+        ..patience(20)
     };
     let outcome = pipeline(&[&sink], &dead)
         .deliver(&envelope("1", "FileDeleted"), until)
@@ -322,4 +322,19 @@ async fn a_publish_to_one_sink_follows_no_route_and_becomes_no_dead_letter() {
     let unknown = publish("third", patience(20)).await.unwrap_err();
     assert_eq!(unknown.kind(), "permanent");
     assert_eq!((other.acked().len(), letters.started()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_delivered_later_is_not_published_too_late_to_end_in_time() {
+    let dead = FakeSink::acking("dead");
+    let sink = FakeSink::new("sink", [Step::Hang], Step::Ack);
+    let start = Instant::now();
+    // 2 s are kept back for a dead letter, and the attempt that hangs takes 3 s.
+    let until = patience(7).without_cut_attempts();
+    let pipeline = pipeline(&[&sink], &dead);
+    let event = envelope("1", "FileDeleted");
+    pipeline.deliver(&event, until).await.unwrap_err();
+    assert_eq!((sink.started(), start.elapsed() < seconds(4)), (1, true));
+    pipeline.deliver(&event, patience(7)).await.unwrap();
+    assert_eq!(sink.started(), 2);
 }

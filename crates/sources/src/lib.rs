@@ -3,4 +3,5 @@
 pub mod cloud;
 mod poison;
 pub mod queue;
+pub mod spool;
 pub mod webhook;

@@ -62,6 +62,7 @@ async fn bridge(sink: &Arc<FakeSink>, settings: &str) -> Bridge {
         intake,
         Arc::new(Catalogue::default()),
         undelivered.clone(),
+        None,
     );
     let listener = Listener::bind(config.listen, vec![endpoint], drain)
         .await

@@ -65,7 +65,6 @@ fn config(directory: &Path) -> StoreConfig {
         directory: directory.to_owned(),
         max_bytes: 64 << 30,
         max_age: Duration::from_secs(3600),
-        ephemeral: true,
     }
 }
 
@@ -82,6 +81,7 @@ async fn append(store: &Arc<Store>, writers: usize, time: Duration) -> Result<()
                 source: "callback".to_owned(),
                 received: SystemTime::now(),
                 attempts: 0,
+                settled: Vec::new(),
                 envelope: event.encode(|data| {
                     data.push(b'"');
                     data.extend((2..BYTES).map(|_| fastrand::alphanumeric() as u8));

@@ -27,7 +27,7 @@ const SCHEMA: &str = "
 create table record (
     seq integer primary key, source text not null, received integer not null,
     attempts integer not null, key integer, bytes integer not null, digest blob not null,
-    damaged integer not null
+    damaged integer not null, settled text not null default ''
 );
 create table content (seq integer primary key, kept blob not null);
 create table numbers (next integer not null);

@@ -59,7 +59,7 @@ impl StoreEditor {
                     continue;
                 };
                 let content = self.database.content(*seq).ok().map(Bytes::from);
-                let whole = content.is_some_and(|content| row.entry(&content).is_ok());
+                let whole = content.is_some_and(|content| row.entry(*seq, &content).is_ok());
                 if whole {
                     self.database.renew(*seq)?;
                     retried += 1;

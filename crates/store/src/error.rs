@@ -68,7 +68,7 @@ pub enum StoreError {
 }
 
 /// The least that `max_bytes` may be.
-pub(crate) const SMALLEST: u64 = 1024 * 1024;
+pub const SMALLEST: u64 = 1024 * 1024;
 
 /// Why a record was not kept, or records cannot be read. Shared by all of a group, therefore
 /// cheap to clone.

@@ -1,5 +1,6 @@
 //! The store's file through good and bad times: reopened after a failure, checked when read.
 
+use std::collections::HashSet;
 use std::fmt;
 use std::ops::Range;
 use std::path::PathBuf;
@@ -12,11 +13,11 @@ use vodbridge_core::{HealthCell, chain};
 use crate::database::Database;
 use crate::error::{Cause, remedy};
 use crate::later::Later;
-use crate::level::{Census, Level};
+use crate::level::{Census, Holder, Level};
 use crate::record::{Flaw, Record, RecordId, Row};
 use crate::reserve::Reserve;
 use crate::store::{FILE, doing};
-use crate::writer::{Append, Read};
+use crate::writer::{Append, Order, Read, Taken};
 use crate::{AccessError, StoreConfig, StoreError};
 
 /// An empty store larger than this gives its space back.
@@ -35,6 +36,9 @@ pub(crate) struct StoreFile {
     numbers: Range<i64>,
     reserve: Reserve,
     stuck: Option<(Instant, AccessError)>,
+    /// Keys of records that their appenders held when the reader came by, since it began at the
+    /// oldest: what is newer waits until it begins there again.
+    blocked: HashSet<i64>,
     level: Arc<Level>,
     health: Arc<HealthCell>,
     damaged_log: Option<PathBuf>,
@@ -53,6 +57,7 @@ impl StoreFile {
             database: None,
             numbers: 0..0,
             stuck: None,
+            blocked: HashSet::new(),
             level,
             health,
             damaged_log,
@@ -181,9 +186,12 @@ impl StoreFile {
 
     /// Reads records that can be delivered, without those that are held, or as good as removed.
     /// What cannot be delivered is set aside.
-    pub(crate) fn read(&mut self, read: &Read, later: &Later) -> Result<Vec<Record>, AccessError> {
+    pub(crate) fn read(&mut self, read: &Read, later: &Later) -> Result<Vec<Taken>, AccessError> {
         self.ensure_open()?;
         let mut after = read.after;
+        if after == 0 && read.picks == Some(Order::ByKey) {
+            self.blocked.clear();
+        }
         loop {
             let rows = self.rows(read, after, later);
             let rows = rows.map_err(|cause| self.fail(cause))?;
@@ -194,7 +202,10 @@ impl StoreFile {
             let mut records = Vec::with_capacity(rows.len());
             for (seq, row) in rows {
                 match self.entry(seq, &row).map_err(|cause| self.fail(cause))? {
-                    Ok(record) => records.push(record),
+                    Ok(record) => {
+                        let hold = || self.level.hold(seq, Holder::Reader);
+                        records.push((record, read.picks.map(|_| hold())));
+                    }
                     Err(flaw) => self.set_aside(seq, &row, &flaw)?,
                 }
             }
@@ -204,24 +215,39 @@ impl StoreFile {
         }
     }
 
-    fn rows(&self, read: &Read, after: i64, later: &Later) -> Result<Vec<(i64, Row)>, Cause> {
+    fn rows(&mut self, read: &Read, after: i64, later: &Later) -> Result<Vec<(i64, Row)>, Cause> {
         let mut rows = Vec::new();
         let mut bytes = 0_i64;
-        self.database()?.visit(after, |seq, mut row| {
+        let by_key = read.picks == Some(Order::ByKey);
+        let mut blocked = std::mem::take(&mut self.blocked);
+        let visited = self.database()?.visit(after, |seq, mut row| {
             if rows.len() == read.limit || read.until.is_some_and(|until| row.received > until) {
                 return false;
             }
-            if row.damaged || self.level.is_held(seq) || later.removed.contains(&seq) {
+            if row.damaged || later.removed.contains(&seq) {
+                return true;
+            }
+            let holder = self.level.holder(seq);
+            if holder == Some(Holder::Appender) && by_key {
+                blocked.extend(row.key);
+            }
+            let is_blocked = by_key && row.key.is_some_and(|key| blocked.contains(&key));
+            if holder.is_some() || is_blocked {
                 return true;
             }
             row.attempts += later.attempted.get(&seq).unwrap_or(&0);
+            if let Some(settled) = later.settled.get(&seq) {
+                row.settled = settled.clone();
+            }
             bytes = bytes.saturating_add(row.bytes);
             let fits = bytes <= READ_BYTES || rows.is_empty();
             if fits {
                 rows.push((seq, row));
             }
             fits
-        })?;
+        });
+        self.blocked = blocked;
+        visited?;
         Ok(rows)
     }
 
@@ -229,7 +255,7 @@ impl StoreFile {
         let content = self.database()?.content(seq);
         Ok(content.and_then(|content| {
             let id = RecordId(seq);
-            let entry = row.entry(&content.into())?;
+            let entry = row.entry(seq, &content.into())?;
             Ok(Record { id, entry })
         }))
     }

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use crate::record::Settled;
+
 /// How much of it is written in one commit: with the log that this needs, the reserve is enough.
 pub(crate) const AT_ONCE: usize = 1024;
 
@@ -11,15 +13,17 @@ pub(crate) const AT_ONCE: usize = 1024;
 pub(crate) struct Later {
     pub(crate) removed: BTreeSet<i64>,
     pub(crate) attempted: BTreeMap<i64, u32>,
+    /// The sinks that have a record by now.
+    pub(crate) settled: BTreeMap<i64, Settled>,
 }
 
 impl Later {
     pub(crate) fn is_empty(&self) -> bool {
-        self.removed.is_empty() && self.attempted.is_empty()
+        self.len() == 0
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.removed.len() + self.attempted.len()
+        self.removed.len() + self.attempted.len() + self.settled.len()
     }
 
     pub(crate) fn add(&mut self, other: Self) {
@@ -27,6 +31,7 @@ impl Later {
         for (seq, more) in other.attempted {
             *self.attempted.entry(seq).or_default() += more;
         }
+        self.settled.extend(other.settled);
     }
 
     /// Takes out what one commit writes.
@@ -42,6 +47,11 @@ impl Later {
         {
             taken.attempted.insert(seq, more);
         }
+        while taken.len() < AT_ONCE
+            && let Some((seq, settled)) = self.settled.pop_first()
+        {
+            taken.settled.insert(seq, settled);
+        }
         taken
     }
 }
@@ -55,10 +65,12 @@ mod tests {
         let mut later = Later {
             removed: (0..1500).collect(),
             attempted: [(7, 1)].into(),
+            ..Later::default()
         };
         later.add(Later {
             removed: [1499, 1500].into(),
             attempted: [(7, 2)].into(),
+            ..Later::default()
         });
         assert_eq!(later.len(), 1502);
         let first = later.take();

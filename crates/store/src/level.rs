@@ -1,7 +1,7 @@
 //! What the store holds, known without asking the disk.
 
+use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
-use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{
     AtomicI64, AtomicU64,
     Ordering::{Acquire, Relaxed, Release},
@@ -26,7 +26,7 @@ pub(crate) struct Level {
     /// Milliseconds; [`NONE`] without a record.
     oldest: AtomicI64,
     keys: Mutex<Keys>,
-    held: Mutex<HashSet<i64>>,
+    held: Mutex<HashMap<i64, Holder>>,
     pub(crate) changed: Notify,
     pub(crate) commits: AtomicU64,
     pub(crate) appended: AtomicU64,
@@ -142,17 +142,26 @@ impl Level {
     }
 
     /// Keeps a record from being read until what is returned is dropped.
-    pub(crate) fn hold(self: &Arc<Self>, seq: i64) -> Held {
-        lock(&self.held).insert(seq);
+    pub(crate) fn hold(self: &Arc<Self>, seq: i64, holder: Holder) -> Held {
+        lock(&self.held).insert(seq, holder);
         Held {
             id: RecordId(seq),
             level: self.clone(),
         }
     }
 
-    pub(crate) fn is_held(&self, seq: i64) -> bool {
-        lock(&self.held).contains(&seq)
+    pub(crate) fn holder(&self, seq: i64) -> Option<Holder> {
+        lock(&self.held).get(&seq).copied()
     }
+}
+
+/// Who keeps a record from being read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Holder {
+    /// Whoever appended it.
+    Appender,
+    /// A reader that has it.
+    Reader,
 }
 
 /// What a file holds, as it is counted.
@@ -203,8 +212,8 @@ impl Drop for Claim {
     }
 }
 
-/// A record that is durable, and is not read while this lives: whoever appended it is still
-/// delivering it himself. Dropped, it is left to the readers.
+/// A record that is durable, and is not read while this lives: whoever has it is delivering it.
+/// Dropped, it is left to the readers.
 #[derive(Debug)]
 pub struct Held {
     id: RecordId,

@@ -22,8 +22,9 @@ mod writer;
 
 pub use config::StoreConfig;
 pub use editor::{StoreEditor, Which};
-pub use error::{AccessError, Cause, StoreError};
+pub use error::{AccessError, Cause, SMALLEST, StoreError};
 pub use level::Held;
 pub use reader::{ExportError, Exported, Remains, Seen, StoreReader};
 pub use record::{Entry, Record, RecordId};
 pub use store::{Stats, Store};
+pub use writer::Order;

@@ -39,6 +39,8 @@ pub struct Seen {
     pub received: SystemTime,
     /// Deliveries that did not end well.
     pub attempts: u32,
+    /// The sinks that have it already.
+    pub settled: Vec<String>,
     /// How long its content is.
     pub bytes: u64,
     /// The event, or what is left of it.
@@ -61,6 +63,8 @@ struct Line<'a> {
     source: &'a str,
     received_at: String,
     attempts: u32,
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    settled: &'a [String],
     #[serde(skip_serializing_if = "Option::is_none")]
     labels: Option<&'a [Label]>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -127,7 +131,7 @@ impl StoreReader {
 
     fn see(&self, seq: i64, row: Row) -> Seen {
         let (found, content) = match self.database.content(seq).map(Bytes::from) {
-            Ok(content) => (row.entry(&content), Some(content)),
+            Ok(content) => (row.entry(seq, &content), Some(content)),
             Err(flaw) => (Err(flaw), None),
         };
         let event = match found {
@@ -145,6 +149,7 @@ impl StoreReader {
             source: row.source,
             received: time(row.received),
             attempts: row.attempts,
+            settled: row.settled.names(seq),
             bytes: row.bytes.try_into().unwrap_or_default(),
             event,
         }
@@ -185,6 +190,7 @@ impl StoreReader {
                     source: String::new(),
                     received: time(0),
                     attempts: 0,
+                    settled: Vec::new(),
                     bytes: content.len() as u64,
                     event: Err(Remains {
                         flaw: "what the store knew of it cannot be read, nor can it be verified"
@@ -207,6 +213,7 @@ impl Seen {
             source: &self.source,
             received_at: humantime::format_rfc3339_millis(self.received).to_string(),
             attempts: self.attempts,
+            settled: &self.settled,
             labels: None,
             event: None,
             flaw: None,

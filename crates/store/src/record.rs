@@ -38,6 +38,8 @@ pub struct Entry {
     pub received: SystemTime,
     /// Deliveries that were tried and did not end well.
     pub attempts: u32,
+    /// The sinks that have it already, by the operator's names.
+    pub settled: Vec<String>,
     /// The event.
     pub envelope: Envelope,
 }
@@ -75,6 +77,37 @@ pub(crate) struct Row {
     pub(crate) bytes: i64,
     pub(crate) digest: [u8; 16],
     pub(crate) damaged: bool,
+    pub(crate) settled: Settled,
+}
+
+/// The sinks that have a record, as one text; what it stood for cannot be told from it without the
+/// record, so that a damaged one stands for none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Settled(pub(crate) String);
+
+impl Settled {
+    pub(crate) fn new(names: &[String], seq: i64) -> Self {
+        match names.is_empty() {
+            true => Self::default(),
+            false => Self(Self::with_check(&names.join(","), seq)),
+        }
+    }
+
+    fn with_check(names: &str, seq: i64) -> String {
+        let mut hash = Sha256::new();
+        hash.update(seq.to_be_bytes());
+        hash.update(names.as_bytes());
+        let check = u64::from_be_bytes(first_bytes(&hash.finalize()));
+        format!("{names} {check:016x}")
+    }
+
+    pub(crate) fn names(&self, seq: i64) -> Vec<String> {
+        let names = self.0.split(' ').next().unwrap_or_default();
+        if names.is_empty() || Self::with_check(names, seq) != self.0 {
+            return Vec::new();
+        }
+        names.split(',').map(str::to_owned).collect()
+    }
 }
 
 impl Row {
@@ -89,13 +122,14 @@ impl Row {
             bytes: i64::try_from(content.len()).unwrap_or(i64::MAX),
             digest: [0; 16],
             damaged: false,
+            settled: Settled::default(),
         };
         row.digest = row.digest_over(&content);
         (row, content)
     }
 
     /// The entry, if row and content are what was written.
-    pub(crate) fn entry(&self, content: &Bytes) -> Result<Entry, Flaw> {
+    pub(crate) fn entry(&self, seq: i64, content: &Bytes) -> Result<Entry, Flaw> {
         if self.digest_over(content) != self.digest {
             return Err(Flaw::Checksum);
         }
@@ -103,6 +137,7 @@ impl Row {
             source: self.source.clone(),
             received: time(self.received),
             attempts: self.attempts,
+            settled: self.settled.names(seq),
             envelope: Envelope::restore(content)?,
         })
     }

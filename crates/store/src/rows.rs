@@ -7,10 +7,10 @@ use rusqlite::{Error, OptionalExtension, Result, Row as Columns, ffi, params};
 
 use crate::database::Database;
 use crate::later::Later;
-use crate::record::{Flaw, Row};
+use crate::record::{Flaw, Row, Settled};
 
 const ROWS: &str =
-    "select seq, source, received, attempts, key, bytes, digest, damaged from record";
+    "select seq, source, received, attempts, key, bytes, digest, damaged, settled from record";
 
 /// What the store remembers of a record without asking the disk.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +29,7 @@ impl Database {
         let transaction = self.connection.unchecked_transaction()?;
         let gone = self.remove(later.removed.iter())?;
         self.count_attempts(&later.attempted)?;
+        self.settle(&later.settled)?;
         self.insert(records)?;
         transaction.commit()?;
         Ok(gone)
@@ -78,6 +79,16 @@ impl Database {
             .prepare("update record set attempts = attempts + ?2 where seq = ?1")?;
         for (seq, more) in attempted {
             statement.execute(params![seq, more])?;
+        }
+        Ok(())
+    }
+
+    fn settle(&self, settled: &BTreeMap<i64, Settled>) -> Result<()> {
+        let mut statement = self
+            .connection
+            .prepare("update record set settled = ?2 where seq = ?1")?;
+        for (seq, settled) in settled {
+            statement.execute(params![seq, settled.0])?;
         }
         Ok(())
     }
@@ -194,6 +205,7 @@ fn row(columns: &Columns<'_>) -> Row {
         bytes: value(columns, 5),
         digest: value(columns, 6),
         damaged: value(columns, 7),
+        settled: Settled(value(columns, 8)),
     }
 }
 

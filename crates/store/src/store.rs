@@ -13,8 +13,8 @@ use crate::error::SMALLEST;
 use crate::later::Later;
 use crate::level::{Held, Level};
 use crate::lock::{Lock, make};
-use crate::record::{Row, millis};
-use crate::writer::{Append, Command, Read, Writer};
+use crate::record::{Row, Settled, millis};
+use crate::writer::{Append, Command, Order, Read, Taken, Writer};
 use crate::{AccessError, Entry, Record, RecordId, StoreConfig, StoreError};
 
 /// How many commands may wait for the writer; more wait in the calls.
@@ -138,6 +138,16 @@ impl Store {
         .await
     }
 
+    /// Takes note of the sinks that have a record, by the operator's names, which are letters,
+    /// digits and `_`; on its way like [`remove`](Self::remove).
+    pub async fn settled(&self, record: RecordId, sinks: &[String]) -> Result<(), AccessError> {
+        self.later(Later {
+            settled: [(record.0, Settled::new(sinks, record.0))].into(),
+            ..Later::default()
+        })
+        .await
+    }
+
     /// Resolves once every removal and every attempt so far is durable. That happens by itself
     /// within 50 ms, or as soon as the disk allows.
     pub async fn flush(&self) -> Result<(), AccessError> {
@@ -156,7 +166,22 @@ impl Store {
         after: Option<RecordId>,
         limit: usize,
     ) -> Result<Vec<Record>, AccessError> {
-        self.read(after, limit, None).await
+        let read = self.read(after, limit, None, None).await?;
+        Ok(read.into_iter().map(|(record, _)| record).collect())
+    }
+
+    /// The oldest records after `after`, like [`oldest`](Self::oldest), which nobody else reads
+    /// for as long as they are held. For one reader: where there is an order, it is kept from one
+    /// call without `after` to the next.
+    pub async fn pick(
+        &self,
+        after: Option<RecordId>,
+        limit: usize,
+        order: Order,
+    ) -> Result<Vec<(Record, Held)>, AccessError> {
+        let picked = self.read(after, limit, None, Some(order)).await?;
+        let held = picked.into_iter();
+        Ok(held.filter_map(|(r, held)| Some((r, held?))).collect())
     }
 
     /// The oldest records for as long as they are older than `max_age` at `now`, like
@@ -166,7 +191,8 @@ impl Store {
         let until = now.checked_sub(self.config.max_age);
         match self.level.oldest() {
             Some(oldest) if until.is_some_and(|until| oldest <= until) => {
-                self.read(None, limit, until.map(millis)).await
+                let read = self.read(None, limit, until.map(millis), None).await?;
+                Ok(read.into_iter().map(|(record, _)| record).collect())
             }
             _ => Ok(Vec::new()),
         }
@@ -177,12 +203,14 @@ impl Store {
         after: Option<RecordId>,
         limit: usize,
         until: Option<i64>,
-    ) -> Result<Vec<Record>, AccessError> {
+        picks: Option<Order>,
+    ) -> Result<Vec<Taken>, AccessError> {
         self.ask(|answer| {
             Command::Read(Read {
                 after: after.map_or(0, |id| id.0),
                 limit,
                 until,
+                picks,
                 answer,
             })
         })

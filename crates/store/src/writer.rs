@@ -11,7 +11,7 @@ use vodbridge_core::HealthCell;
 
 use crate::file::{PAUSE, StoreFile};
 use crate::later::{self, Later};
-use crate::level::{Claim, Held, Level};
+use crate::level::{Claim, Held, Holder, Level};
 use crate::lock::Lock;
 use crate::record::{Record, Row};
 use crate::{AccessError, StoreConfig, StoreError};
@@ -38,7 +38,21 @@ pub(crate) struct Read {
     pub(crate) after: i64,
     pub(crate) limit: usize,
     pub(crate) until: Option<i64>,
-    pub(crate) answer: oneshot::Sender<Result<Vec<Record>, AccessError>>,
+    /// Whether they are held from now on.
+    pub(crate) picks: Option<Order>,
+    pub(crate) answer: oneshot::Sender<Result<Vec<Taken>, AccessError>>,
+}
+
+/// A record, held where it was picked.
+pub(crate) type Taken = (Record, Option<Held>);
+
+/// Which records may be picked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Order {
+    /// Not one that is newer than another of the same partition key that its appender holds.
+    ByKey,
+    /// Any.
+    None,
 }
 
 #[derive(Debug)]
@@ -192,7 +206,11 @@ impl Writer {
                     // Counted by now: there is no moment in which nobody knows of its key.
                     drop(append.claim);
                     // Held by nobody where whoever asked has gone: dropped, and so readable.
-                    drop(append.answer.send(Ok(self.level.hold(seq))));
+                    drop(
+                        append
+                            .answer
+                            .send(Ok(self.level.hold(seq, Holder::Appender))),
+                    );
                 }
                 Ok(())
             }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 use vodbridge_core::Envelope;
-use vodbridge_vod::{Catalogue, Normalizer, Notification, Via, catalogue};
+use vodbridge_vod::{Catalogue, Normalizer, Notification, Via, catalogue, labels};
 
 fn normalizer() -> Normalizer {
     Normalizer::new(1_500_012_345, "callback", Via::Webhook, Arc::default())
@@ -145,5 +145,16 @@ fn what_stays_at_the_edge_is_in_no_event() {
             let found = memchr::memmem::find(&structured, edge.as_bytes());
             assert_eq!(found, None, "{edge} in {name}");
         }
+    }
+}
+
+#[test]
+fn the_labels_an_event_follow_from_its_attributes() {
+    let catalogue = Catalogue::default();
+    for (name, body) in notifications() {
+        let (envelope, _) = convert(&body);
+        let bare = Envelope::from_structured(envelope.structured(), Vec::new()).unwrap();
+        let labels = labels(&bare, "callback", &catalogue);
+        assert_eq!(labels.as_deref(), Some(envelope.labels()), "{name}");
     }
 }

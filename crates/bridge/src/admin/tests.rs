@@ -42,14 +42,15 @@ fn bridge(takes_callbacks: bool) -> Bridge {
     let source = Arc::new(HealthCell::starting("pulls"));
     sink.0.up("stub");
     source.up("pulls");
-    let status = Status::new(
-        &Metrics::default(),
-        &QueueMetrics::default(),
-        vec![sink.clone()],
-        Vec::new(),
-        [("reliable".to_owned(), source.clone())].into(),
-        takes_callbacks,
-    );
+    let state = Arc::new(Stub(HealthCell::starting("state")));
+    state.0.up("state");
+    let parts = Parts {
+        sinks: vec![sink.clone()],
+        state,
+        spools: BTreeMap::new(),
+        sources: [("reliable".to_owned(), source.clone())].into(),
+    };
+    let status = Status::new(Registry::default(), parts, takes_callbacks);
     Bridge {
         sink,
         source,

@@ -11,6 +11,7 @@ mod reading;
 mod run;
 mod send;
 mod simulate;
+mod spool;
 mod topics;
 mod verify;
 pub(crate) mod version;
@@ -60,6 +61,8 @@ enum Command {
     Verify(verify::Verify),
     /// Look through the dead letters, and publish them again.
     DeadLetter(dead_letter::DeadLetters),
+    /// Show, export, retry or drop the events that wait in a spool.
+    Spool(spool::Spool),
     /// Ask a running bridge's admin listener; exit 0 if it answers well.
     Health(health::Health),
     /// Print a completion script for a shell.
@@ -111,6 +114,7 @@ pub(crate) fn run(cli: Cli) -> ExitCode {
         Command::Simulate(simulate) => simulate.run(),
         Command::Verify(verify) => verify.run(),
         Command::DeadLetter(letters) => letters.run(),
+        Command::Spool(spool) => spool.run(),
         Command::Health(health) => health.run(),
         Command::Completions { shell } => {
             // By way of a buffer: the generator panics on a closed pipe.

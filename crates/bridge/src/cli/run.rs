@@ -6,20 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Result;
-use futures_util::future::{FutureExt, join, join_all};
+use futures_util::future::{FutureExt, join_all, join3};
+use prometheus_client::registry::Registry;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use vodbridge_core::{HealthCell, Metrics, Sink};
 use vodbridge_sources::queue::QueueMetrics;
+use vodbridge_sources::spool::SpoolMetrics;
 use vodbridge_sources::webhook::Listener;
 
 use super::{Files, block_on, version};
-use crate::admin::{self, Status};
+use crate::admin::{self, Parts, Status};
 use crate::assemble::{self, OpenSink};
 use crate::clouds;
 use crate::config::{Config, Source};
 use crate::drain::{Running, Signals};
-use crate::logging;
+use crate::{logging, spools};
 
 /// A balancer is told to send callbacks once each sink was reached, and after this at the latest.
 const READY_WITHIN: Duration = Duration::from_secs(10);
@@ -44,19 +46,25 @@ async fn bridge(config: Config) -> Result<ExitCode> {
         .collect();
     let metrics = Metrics::default();
     let pipeline = assemble::pipeline(&config, ports.clone(), &state, &metrics)?;
-    let begin = CancellationToken::new();
-    let listeners = assemble::bind_webhooks(&config, &pipeline, &state, &metrics, &begin).await?;
+    let (begin, spool_metrics) = (CancellationToken::new(), SpoolMetrics::default());
+    let spools = spools::open(&config, &spool_metrics)?;
+    let webhooks =
+        assemble::bind_webhooks(&config, &pipeline, &state, &spools, &metrics, &begin).await?;
     let (health, queue_metrics) = (sources(&config), QueueMetrics::default());
     let queues = clouds::open_queues(&config, &pipeline, &metrics, &queue_metrics, &health)?;
 
-    let status = Arc::new(Status::new(
-        &metrics,
-        &queue_metrics,
-        ports.clone(),
-        vec![state.clone()],
-        health,
-        config.webhooks().next().is_some(),
-    ));
+    let parts = Parts {
+        sinks: ports.clone(),
+        state: state.clone(),
+        spools: spools.clone(),
+        sources: health,
+    };
+    let mut registry = Registry::default();
+    metrics.register(&mut registry);
+    queue_metrics.register(&mut registry);
+    spool_metrics.register(&mut registry);
+    let takes_callbacks = config.webhooks().next().is_some();
+    let status = Arc::new(Status::new(registry, parts, takes_callbacks));
     tokio::spawn(admin::serve(admin, status.clone()));
     for sink in sinks.into_values() {
         tokio::spawn(state_ack(sink, metrics.clone()));
@@ -79,9 +87,16 @@ async fn bridge(config: Config) -> Result<ExitCode> {
             status.set_ready(true);
         }
     });
-    let listeners = join_all(listeners.into_iter().map(Listener::run));
+    let listeners = join_all(webhooks.listeners.into_iter().map(Listener::run));
     let queues = join_all(queues.into_iter().map(|queue| queue.run(begin.clone())));
-    let sources = join(listeners, queues).boxed();
+    let spooled = webhooks.spool_sources.into_iter();
+    let spooled = join_all(spooled.map(|source| source.run(begin.clone())));
+    let sources = async move {
+        join3(listeners, queues, spooled).await;
+        // Last of all: what a listener could not deliver it leaves here.
+        join_all(spools.values().map(|spool| spool.close())).await;
+    };
+    let sources = sources.boxed();
     let running = Running {
         begin,
         status,

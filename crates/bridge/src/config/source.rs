@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use vodbridge_sources::queue::QueueConfig;
+use vodbridge_sources::spool::WINDOW;
 use vodbridge_sources::webhook::WebhookConfig;
 
 use super::Config;
@@ -41,10 +42,12 @@ impl Source {
         }
     }
 
-    /// Deliveries under way at once.
+    /// Deliveries under way at once, those out of the spool included.
     pub(crate) fn max_in_flight(&self) -> usize {
         match self {
-            Self::Webhook(webhook) => webhook.max_in_flight,
+            Self::Webhook(webhook) => {
+                webhook.max_in_flight + webhook.spool.as_ref().map_or(0, |_| WINDOW)
+            }
             Self::Queue(queue) => queue.max_in_flight,
         }
     }

@@ -12,6 +12,7 @@ mod queue;
 mod secrets;
 mod shipped;
 mod sinks;
+mod spool;
 mod topics;
 
 /// The smallest useful file.

@@ -46,7 +46,7 @@ pub(super) fn config(
     };
     let sources = sources::check(written.sources, &written.admin, &mut check);
     let sinks = sinks::check(written.sinks, &written.state_directory, &mut check);
-    directories::check(&written.state_directory, &sinks, &mut check);
+    directories::check(&written.state_directory, &sources, &sinks, &mut check);
     let catalogue = catalogue(&written.event_types, &mut check);
     routes::check(&written.routes, &sources, &sinks, &catalogue, &mut check);
     let dead_letter = dead_letter(written.dead_letter, &sinks, &mut check);

@@ -97,7 +97,7 @@ pub(super) async fn callback(
     match ended.map(|ending| (ending.verdict, ending.held)) {
         Ok((Verdict::Accepted { id }, _held)) => {
             if caller.answered() {
-                endpoint.intake.confirmed(&id);
+                endpoint.confirmed(&id);
             }
             Ok(json(StatusCode::OK, format!("{{\"id\":\"{id}\"}}").into()))
         }

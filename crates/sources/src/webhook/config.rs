@@ -7,6 +7,8 @@ use serde::Deserialize;
 use vodbridge_core::Secret;
 use vodbridge_core::config::{bytes, duration};
 
+use crate::spool::SpoolConfig;
+
 /// Settings of a webhook source: one application's callbacks on one path.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -54,6 +56,10 @@ pub struct WebhookConfig {
     /// Answers GET with 200, for balancers that probe the public port.
     #[serde(default)]
     pub health_path: Option<String>,
+    /// Keeps events on the disk that no broker acks within `answer_within`. None: their callers
+    /// hear nothing.
+    #[serde(default)]
+    pub spool: Option<SpoolConfig>,
 }
 
 /// How far the `T` of a signature may be from now.

@@ -22,6 +22,7 @@ use super::caller::Caller;
 use super::occurrence::Occurrences;
 use super::quota::Quota;
 use crate::poison::{self, Kept};
+use crate::spool::Spool;
 
 /// What the undelivered file is called: the topic of its records.
 pub const UNDELIVERED: &str = "undelivered";
@@ -31,6 +32,8 @@ const LARGE: usize = 256 * 1024;
 const RECORD: usize = 1024;
 /// The undelivered file is best effort: this long, and no longer.
 const UNDELIVERED_TIMEOUT: Duration = Duration::from_secs(5);
+/// As long may the spool take at the end of a patience, when nobody waits for an answer.
+pub(super) const LAST_KEEP: Duration = Duration::from_secs(1);
 /// Between two lines of a kind.
 const LOG_PAUSE: Duration = Duration::from_secs(1);
 /// An event is unroutable this long before `answer_within`, which leaves time for its dead
@@ -47,11 +50,12 @@ pub struct Endpoint {
     occurrences: Occurrences,
     quota: Quota,
     undelivered: Arc<dyn Sink>,
+    pub(super) spool: Option<Arc<Spool>>,
     pub(super) logs: Logs,
     /// Large bodies are recognised one at a time, off the runtime's workers: it takes many times
     /// their memory, and seconds.
     large: Semaphore,
-    tasks: TaskTracker,
+    pub(super) tasks: TaskTracker,
 }
 
 /// A request whose body is whole.
@@ -129,12 +133,13 @@ impl Default for Logs {
 
 impl Endpoint {
     /// The endpoint of one webhook source. `undelivered` keeps, as well as it can, what no sink
-    /// took within the patience.
+    /// took within the patience and no spool keeps.
     pub fn new(
         config: WebhookConfig,
         intake: Intake,
         catalogue: Arc<Catalogue>,
         undelivered: Arc<dyn Sink>,
+        spool: Option<Arc<Spool>>,
     ) -> Self {
         let tolerance = Tolerance {
             past: config.sign_tolerance.past,
@@ -154,6 +159,7 @@ impl Endpoint {
             occurrences: Occurrences::new(),
             quota: Quota::new(),
             undelivered,
+            spool,
             logs: Logs::default(),
             large: Semaphore::new(1),
             tasks: TaskTracker::new(),
@@ -195,14 +201,19 @@ impl Endpoint {
             _ => Box::pin(self.recognise_large(received)).await,
         };
         match recognised {
-            Recognised::Event(envelope) => self.deliver(&envelope, received).await,
+            Recognised::Event(envelope) => match &self.spool {
+                Some(spool) => self.deliver_or_keep(spool, envelope, received).await,
+                None => self.deliver(&envelope, received).await,
+            },
             Recognised::Unverified(error) => (Verdict::Unverified(error), None),
             Recognised::Late => {
                 let error = "too many large bodies at once".to_owned();
                 let poison = Poison::new(Reason::Unread, error.clone(), received);
-                let record = self.letter(received, poison).encode();
-                Box::pin(self.keep_undelivered(&record, &error)).await;
-                (Verdict::Withheld, None)
+                let letter = self.letter(received, poison).encode();
+                (
+                    Box::pin(self.give_up(&letter, received, &error)).await,
+                    None,
+                )
             }
             Recognised::Poison(poison) => Box::pin(self.take_poison(received, poison)).await,
         }
@@ -253,25 +264,32 @@ impl Endpoint {
     async fn deliver(&self, envelope: &Envelope, received: &Received) -> (Verdict, Option<Ended>) {
         let wait = self.config.answer_within.saturating_sub(UNROUTABLE_RESERVE);
         let patience = Patience {
-            deadline: received.since + self.config.patience,
             unroutable_until: Some(received.since + wait),
+            ..Patience::until(received.since + self.config.patience)
         };
         let ended = self.intake.deliver(envelope, patience).await;
         let verdict = match &ended.result {
-            Ok(_) => Verdict::Accepted {
-                id: envelope.id().to_owned(),
-            },
+            Ok(_) => accepted(envelope),
             Err(_) if ended.joined => Verdict::Withheld,
-            Err(error) => {
-                Box::pin(self.keep_undelivered(envelope, &chain(error))).await;
-                Verdict::Withheld
-            }
+            Err(error) => Box::pin(self.give_up(envelope, received, &chain(error))).await,
         };
         (verdict, Some(ended))
     }
 
+    /// The caller of this event was answered 200 in time, so that no copy of it will come.
+    pub(super) fn confirmed(&self, id: &str) {
+        self.intake.confirmed(id);
+        if let Some(spool) = &self.spool {
+            spool.confirmed(id);
+        }
+    }
+
     /// A caller that nobody vouches for can put only so much into the dead letter.
-    async fn take_poison(&self, received: &Received, poison: Poison) -> (Verdict, Option<Ended>) {
+    async fn take_poison(
+        self: &Arc<Self>,
+        received: &Arc<Received>,
+        poison: Poison,
+    ) -> (Verdict, Option<Ended>) {
         if self.keys.is_none() && !self.quota.take(poison.kept.size + RECORD) {
             self.intake.metrics().refused("poison_over_quota");
             return (Verdict::Withheld, None);
@@ -293,20 +311,39 @@ impl Endpoint {
         }
     }
 
-    async fn dead_letter(&self, received: &Received, poison: Poison) -> (Verdict, Option<Ended>) {
-        let letter = self.letter(received, poison);
-        let ended = self
-            .intake
-            .dead_letter(&letter, received.since + self.config.patience)
-            .await;
+    async fn dead_letter(
+        self: &Arc<Self>,
+        received: &Arc<Received>,
+        poison: Poison,
+    ) -> (Verdict, Option<Ended>) {
+        let letter = self.letter(received, poison).encode();
+        if let Some(spool) = &self.spool {
+            return self.deliver_or_keep(spool, letter, received).await;
+        }
+        let deadline = received.since + self.config.patience;
+        let ended = self.intake.dead_letter_encoded(&letter, deadline).await;
         let verdict = match &ended.result {
-            Ok(_) => Verdict::Accepted { id: letter.id },
-            Err(error) => {
-                self.keep_undelivered(&letter.encode(), &chain(error)).await;
-                Verdict::Withheld
-            }
+            Ok(_) => accepted(&letter),
+            Err(error) => self.give_up(&letter, received, &chain(error)).await,
         };
         (verdict, Some(ended))
+    }
+
+    /// No sink took it within the patience: the spool keeps it, or else the undelivered file.
+    pub(super) async fn give_up(
+        &self,
+        envelope: &Envelope,
+        received: &Received,
+        error: &str,
+    ) -> Verdict {
+        if let Some(spool) = &self.spool {
+            let until = Instant::now() + LAST_KEEP;
+            if spool.keep(envelope, received.at, until).await.is_kept() {
+                return accepted(envelope);
+            }
+        }
+        self.keep_undelivered(envelope, error).await;
+        Verdict::Withheld
     }
 
     /// Appends to the undelivered file. Not a confirm: the cloud may have given up by now.
@@ -329,6 +366,13 @@ impl Endpoint {
             held_back,
             "no sink took the event within its patience; if kept, it is in the undelivered file of the state directory"
         );
+    }
+}
+
+/// It is durable.
+pub(super) fn accepted(envelope: &Envelope) -> Verdict {
+    Verdict::Accepted {
+        id: envelope.id().to_owned(),
     }
 }
 

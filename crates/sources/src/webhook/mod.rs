@@ -10,6 +10,7 @@ mod listener;
 mod occurrence;
 mod quota;
 mod socket;
+mod spooled;
 
 pub use config::{SignTolerance, WebhookConfig};
 pub use endpoint::{Endpoint, UNDELIVERED};

@@ -13,7 +13,6 @@ pub(crate) fn config(directory: &Path) -> StoreConfig {
         directory: directory.to_owned(),
         max_bytes: 1 << 30,
         max_age: Duration::from_secs(3600),
-        ephemeral: true,
     }
 }
 
@@ -39,6 +38,7 @@ pub(crate) fn entry(id: &str, key: Option<&str>, bytes: usize) -> Entry {
         source: "callback".to_owned(),
         received: SystemTime::UNIX_EPOCH + Duration::from_millis(1_800_000_000_000),
         attempts: 0,
+        settled: Vec::new(),
         envelope: event.encode(|data| {
             data.push(b'"');
             data.extend((0..bytes).map(|_| random.alphanumeric() as u8));

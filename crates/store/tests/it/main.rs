@@ -13,3 +13,4 @@ mod faults;
 mod kill;
 mod model;
 mod offline;
+mod picking;

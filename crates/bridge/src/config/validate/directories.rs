@@ -6,10 +6,15 @@ use std::iter::once;
 use std::path::{Component, Path, PathBuf};
 
 use super::Check;
-use crate::config::Sink;
 use crate::config::tree::KeyPath;
+use crate::config::{Sink, Source};
 
-pub(super) fn check(state_directory: &Path, sinks: &BTreeMap<String, Sink>, check: &mut Check<'_>) {
+pub(super) fn check(
+    state_directory: &Path,
+    sources: &BTreeMap<String, Source>,
+    sinks: &BTreeMap<String, Sink>,
+    check: &mut Check<'_>,
+) {
     let state = (KeyPath::of(["state_directory"]), state_directory);
     let files = sinks.iter().filter_map(|(name, sink)| match sink {
         Sink::File(config) => {
@@ -18,8 +23,15 @@ pub(super) fn check(state_directory: &Path, sinks: &BTreeMap<String, Sink>, chec
         }
         _ => None,
     });
+    let spools = sources.iter().filter_map(|(name, source)| match source {
+        Source::Webhook(config) => {
+            let path = KeyPath::of(["sources", name, "webhook", "spool", "directory"]);
+            Some((path, config.spool.as_ref()?.directory.as_path()))
+        }
+        Source::Queue(_) => None,
+    });
     let mut seen: BTreeMap<PathBuf, KeyPath> = BTreeMap::new();
-    for (path, directory) in once(state).chain(files) {
+    for (path, directory) in once(state).chain(files).chain(spools) {
         let can_be =
             !directory.as_os_str().is_empty() && (directory.is_dir() || !directory.exists());
         let remedy = "name one, or a path where one can be made";
@@ -32,7 +44,7 @@ pub(super) fn check(state_directory: &Path, sinks: &BTreeMap<String, Sink>, chec
             Entry::Occupied(taken) => {
                 let other = taken.get();
                 let problem = format!("is the same as {other} ({})", check.tree.origin(other));
-                let remedy = "give each file sink a directory of its own";
+                let remedy = "give each file sink and each spool a directory of its own";
                 check.that(false, &path, problem, remedy);
             }
         }

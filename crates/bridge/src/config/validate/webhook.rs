@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use vodbridge_sources::spool::SpoolConfig;
 use vodbridge_sources::webhook::WebhookConfig;
+use vodbridge_store::SMALLEST;
 
 use super::{Check, MOST, MOST_BYTES};
 use crate::config::tree::KeyPath;
@@ -13,6 +15,9 @@ const GIVEN_UP: Duration = Duration::from_millis(5500);
 pub(super) fn check(config: &WebhookConfig, path: &KeyPath, check: &mut Check<'_>) {
     times(config, path, check);
     amounts(config, path, check);
+    if let Some(spool) = &config.spool {
+        spooling(config, spool, path, check);
+    }
     url_path(&config.path, &path.join("path"), check);
     if let Some(health_path) = &config.health_path {
         url_path(health_path, &path.join("health_path"), check);
@@ -44,6 +49,26 @@ fn times(config: &WebhookConfig, path: &KeyPath, check: &mut Check<'_>) {
     let most = humantime::format_duration(config.patience);
     let problem = format!("must be from 5500ms to {patience} ({most})");
     check.that(in_time || follows, &path.join("body_timeout"), problem, "");
+}
+
+/// What the disk takes of the time to the answer, and what a store needs.
+fn spooling(config: &WebhookConfig, spool: &SpoolConfig, path: &KeyPath, check: &mut Check<'_>) {
+    let answer_within = path.join("answer_within");
+    let in_time = config.answer_within <= Duration::from_secs(4);
+    let problem = "leaves the spool no time before the cloud gives up";
+    let remedy = "write at most 4s where there is a spool";
+    check.that(in_time, &answer_within, problem, remedy);
+
+    let path = path.join("spool");
+    let max_bytes = path.join("max_bytes");
+    let least = SMALLEST.max(2 * config.max_body_bytes);
+    let problem = format!("is less than {least} bytes, two notifications of max_body_bytes");
+    let remedy = "write more, or lower max_body_bytes";
+    check.that(spool.max_bytes >= least, &max_bytes, problem, remedy);
+    let max_age = path.join("max_age");
+    let long = spool.max_age >= config.patience;
+    let remedy = "write at least the patience, and as long as an outage may last";
+    check.that(long, &max_age, "is too short", remedy);
 }
 
 fn amounts(config: &WebhookConfig, path: &KeyPath, check: &mut Check<'_>) {
