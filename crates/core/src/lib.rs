@@ -15,6 +15,7 @@ mod log_limit;
 mod metrics;
 mod permits;
 mod pipeline;
+mod places;
 mod reader;
 mod redelivery;
 mod retry;
