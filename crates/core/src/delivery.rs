@@ -1,12 +1,12 @@
 //! The state of one delivery: how long it may go on, and which sinks have settled it.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
+use crate::places::{Needs, Places, Taken};
 use crate::{SinkSet, Targets};
 
 /// Kept back of every deadline, so that a dead letter can still be written.
@@ -14,9 +14,6 @@ pub const DEAD_LETTER_RESERVE: Duration = Duration::from_secs(2);
 
 /// A sender that keeps repeating an event extends its delivery to so many patiences at most.
 const SENDS: u32 = 3;
-
-/// Whose share it is that waits for the dead letter's sink: no sink has this index.
-pub(crate) const DEAD_LETTERS: usize = usize::MAX;
 
 /// How long a delivery may go on.
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +61,12 @@ impl Patience {
     }
 }
 
+/// Room to wait for the dead letter's sink, among others of the source.
+#[derive(Debug)]
+pub(crate) struct Room {
+    _share: Option<Taken>,
+}
+
 /// One envelope on its way: shared between the copies of an event, and between one attempt of
 /// the cloud and the next.
 #[derive(Debug)]
@@ -81,9 +84,10 @@ pub(crate) struct Delivery {
     begun: AtomicBool,
     shadowed: AtomicBool,
     pub(crate) started: SystemTime,
-    shares: Mutex<Vec<(usize, OwnedSemaphorePermit)>>,
-    /// Bounds how many of the source's deliveries wait for the dead letter's sink.
-    dead_letters: Option<Arc<Semaphore>>,
+    /// What it holds of the source's places until each sink has settled.
+    shares: Mutex<Option<Taken>>,
+    /// Where refusals get room to wait for the dead letter's sink.
+    places: Option<Arc<Places>>,
 }
 
 impl Delivery {
@@ -100,8 +104,8 @@ impl Delivery {
             begun: AtomicBool::new(false),
             shadowed: AtomicBool::new(false),
             started: SystemTime::now(),
-            shares: Mutex::new(Vec::new()),
-            dead_letters: None,
+            shares: Mutex::new(None),
+            places: None,
         }
     }
 
@@ -112,7 +116,7 @@ impl Delivery {
             dead_lettered: AtomicU64::new(earlier.dead_lettered.load(Relaxed)),
             shadowed: AtomicBool::new(true),
             started: earlier.started,
-            dead_letters: earlier.dead_letters.clone(),
+            places: earlier.places.clone(),
             ..Self::new(earlier.targets, patience)
         }
     }
@@ -123,28 +127,30 @@ impl Delivery {
         Self { passed_by, ..self }
     }
 
-    /// Its refusals share the dead letter's sink with others of the source.
-    pub(crate) fn sharing(self, dead_letters: Arc<Semaphore>) -> Self {
-        let dead_letters = Some(dead_letters);
-        Self {
-            dead_letters,
-            ..self
-        }
+    /// It takes its places among others of the source.
+    pub(crate) fn among(self, places: Arc<Places>) -> Self {
+        let places = Some(places);
+        Self { places, ..self }
     }
 
-    /// Resolves once there is room to wait for the dead letter's sink. False: not before the
-    /// deadline.
-    pub(crate) async fn room_to_wait_for_dead_letter(&self) -> bool {
-        let Some(room) = &self.dead_letters else {
-            return true;
+    /// Resolves once there is room to wait for the dead letter's sink. None: not before the
+    /// deadline. Hold it for one dead letter only: an event that several sinks refuse waits for
+    /// room again, and would wait for itself.
+    pub(crate) async fn room_to_wait_for_dead_letter(&self) -> Option<Room> {
+        let Some(places) = &self.places else {
+            return Some(Room { _share: None });
         };
-        let share = timeout_at(self.deadline(), room.clone().acquire_owned());
-        match share.await {
-            Ok(Ok(share)) => {
-                self.keep_share(DEAD_LETTERS, share);
-                true
+        loop {
+            let deadline = self.deadline();
+            match timeout_at(deadline, places.take(Needs::dead_letter())).await {
+                Ok(share) => {
+                    return Some(Room {
+                        _share: Some(share),
+                    });
+                }
+                Err(_) if self.deadline() > deadline => {}
+                Err(_) => return None,
             }
-            Ok(Err(_)) | Err(_) => false,
         }
     }
 
@@ -216,26 +222,23 @@ impl Delivery {
         self.begun.load(Relaxed)
     }
 
-    /// Keeps a share of the source's permits until `sink` has settled.
-    pub(crate) fn keep_share(&self, sink: usize, share: OwnedSemaphorePermit) {
-        self.shares
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .push((sink, share));
+    /// Keeps its share of each sink until that has settled.
+    pub(crate) fn keep_shares(&self, shares: Taken) {
+        *self.shares() = Some(shares);
     }
 
     fn release(&self, sink: usize) {
-        self.shares
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .retain(|(of, _)| *of != sink);
+        if let Some(shares) = &mut *self.shares() {
+            shares.release(sink);
+        }
     }
 
     /// Gives all shares back: the delivery has ended.
     pub(crate) fn release_all(&self) {
-        self.shares
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clear();
+        self.shares().take();
+    }
+
+    fn shares(&self) -> MutexGuard<'_, Option<Taken>> {
+        self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -70,14 +70,16 @@ impl<K: Eq + Hash, V> Generations<K, V> {
     }
 
     fn turn(&mut self) {
-        let now = Instant::now();
+        let (now, half) = (Instant::now(), self.lifetime / 2);
         let age = now - self.turned;
-        if self.recent.len() >= self.capacity / 2 || age >= self.lifetime / 2 {
+        if self.recent.len() >= self.capacity / 2 || age >= half {
             self.older = std::mem::take(&mut self.recent);
             if age >= self.lifetime {
                 self.older.clear();
             }
-            self.turned = now;
+            // When it was due, however late it is noticed: what is older now must not live longer.
+            let is_due = (half..self.lifetime).contains(&age);
+            self.turned = if is_due { self.turned + half } else { now };
         }
     }
 }
@@ -98,6 +100,22 @@ mod tests {
         assert_eq!(map.get("a"), None);
         map.insert("b", 1);
         tokio::time::advance(Duration::from_secs(600)).await;
+        assert_eq!(map.get("b"), None);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn forgets_in_time_though_nobody_looks_for_a_while() {
+        let mut map = Generations::new(Duration::from_secs(60), 100);
+        map.insert("a", 1);
+        tokio::time::advance(Duration::from_secs(59)).await;
+        assert_eq!(map.get("a"), Some(&1));
+        map.insert("b", 1);
+        tokio::time::advance(Duration::from_secs(1)).await;
+        assert_eq!(map.get("a"), None);
+        assert_eq!(map.get("b"), Some(&1));
+        tokio::time::advance(Duration::from_secs(29)).await;
+        assert_eq!(map.get("b"), Some(&1));
+        tokio::time::advance(Duration::from_secs(30)).await;
         assert_eq!(map.get("b"), None);
     }
 

@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{Instant, timeout_at};
 
-use crate::delivery::{DEAD_LETTERS, Delivery};
-use crate::permits::{InFlight, Reserved, Shares, acquire_all};
+use crate::delivery::Delivery;
+use crate::permits::{InFlight, Reserved};
+use crate::places::{Needs, Places, Taken};
 use crate::redelivery::{Arrival, Flight, Memory};
 use crate::{
     DEAD_LETTER_TYPE, DeadLetter, Envelope, NotDelivered, Outcome, Patience, Pipeline,
@@ -25,8 +25,7 @@ const SHARE_PATIENCE: Duration = Duration::from_secs(1);
 pub struct Intake {
     source: Arc<str>,
     pub(crate) pipeline: Arc<Pipeline>,
-    permits: Arc<Semaphore>,
-    shares: Shares,
+    places: Arc<Places>,
     memory: Arc<Mutex<Memory>>,
     metrics: SourceMetrics,
     /// Its events came by another intake before, and were counted there.
@@ -76,8 +75,7 @@ impl Intake {
     ) -> Self {
         Self {
             source: source.into(),
-            permits: Arc::new(Semaphore::new(max_in_flight)),
-            shares: Shares::new(&pipeline, max_in_flight),
+            places: Places::new(&pipeline, max_in_flight),
             memory: Arc::new(Mutex::new(Memory::new())),
             metrics,
             pipeline,
@@ -129,14 +127,12 @@ impl Intake {
         }
     }
 
-    /// Takes `count` permits before what they are for is asked for. They are given one at a time
-    /// and none is kept back for others, so ask for at most `max_in_flight` in all.
-    pub async fn reserve(&self, count: u32) -> Vec<Reserved> {
-        let permits = self.permits.clone().acquire_many_owned(count).await;
-        let mut permits = permits.expect("the semaphores of an intake are never closed");
-        std::iter::from_fn(|| permits.split(1))
-            .map(Reserved::new)
-            .collect()
+    /// Takes `count` permits before what they are for is asked for, all at once: ask for at most
+    /// `max_in_flight`.
+    pub async fn reserve(&self, count: usize) -> Vec<Reserved> {
+        let mut permits = self.places.take(Needs::permits(count)).await;
+        let one = |_| Reserved::new(permits.split_permits(1));
+        (0..count).map(one).collect()
     }
 
     /// As [`deliver`](Self::deliver), with a permit that was taken before. Where the event's
@@ -165,7 +161,7 @@ impl Intake {
             let delivery = match earlier {
                 Some(earlier) => Delivery::resuming(earlier, patience),
                 None => Delivery::new(self.pipeline.targets(envelope), patience)
-                    .sharing(self.shares.dead_letters.clone()),
+                    .among(self.places.clone()),
             };
             let passed_by = match patience.passes_by {
                 true => self.pipeline.away(delivery.targets.required),
@@ -203,11 +199,11 @@ impl Intake {
 
     /// As [`dead_letter`](Self::dead_letter), for one that is encoded already.
     pub async fn dead_letter_encoded(&self, letter: &Envelope, deadline: Instant) -> Ended {
-        let needed = [&self.shares.dead_letters, &self.permits];
-        let Some(mut taken) = self.before(deadline, acquire_all(&needed)).await else {
+        let needs = Needs::dead_letter().and_permits(1);
+        let Some(mut share) = self.before(deadline, self.places.take(needs)).await else {
             return Ended::new(Err(self.without_result(NoResult::Full)), None);
         };
-        let permit = taken.pop().map(Reserved::new);
+        let permit = Reserved::new(share.split_permits(1));
         self.write(letter, deadline, permit).await
     }
 
@@ -219,15 +215,15 @@ impl Intake {
         deadline: Instant,
     ) -> Ended {
         let soon = deadline.min(Instant::now() + SHARE_PATIENCE);
-        let needed = [&self.shares.dead_letters];
-        let Some(_share) = self.before(soon, acquire_all(&needed)).await else {
+        let needs = Needs::dead_letter();
+        let Some(_share) = self.before(soon, self.places.take(needs)).await else {
             return Ended::new(Err(self.without_result(NoResult::Full)), None);
         };
-        self.write(&letter.encode(), deadline, Some(permit)).await
+        self.write(&letter.encode(), deadline, permit).await
     }
 
-    async fn write(&self, letter: &Envelope, deadline: Instant, permit: Option<Reserved>) -> Ended {
-        let permit = self.in_flight(permit);
+    async fn write(&self, letter: &Envelope, deadline: Instant, permit: Reserved) -> Ended {
+        let permit = self.in_flight(Some(permit));
         let written = self.pipeline.write_letter(letter, &self.source, deadline);
         let result = written.await;
         self.count(&result);
@@ -282,53 +278,29 @@ impl Intake {
         }
     }
 
-    /// A share of each sink that is still open, and a permit unless there is one; None: the
-    /// deadline passed.
-    async fn admit(&self, mut reserved: Option<Reserved>, delivery: &Delivery) -> Option<InFlight> {
-        let unrouted = delivery.targets.required.is_empty();
-        if self.shares.sinks.is_empty() && !unrouted {
-            let free = || self.permits.clone().try_acquire_owned().ok();
-            reserved = reserved.or_else(|| free().map(Reserved::new));
-            if let Some(in_flight) = self.in_flight(reserved.take()) {
-                return Some(in_flight);
-            }
-        }
-        let open = delivery.open();
-        let of_sinks = self
-            .shares
-            .sinks
-            .iter()
-            .filter(|(sink, _)| open.contains(*sink));
-        // What goes nowhere waits for the dead letter's sink.
-        let of_dead_letters = Some((DEAD_LETTERS, self.shares.dead_letters.clone()));
-        let shares: Vec<_> = of_sinks
-            .cloned()
-            .chain(of_dead_letters.filter(|_| unrouted))
-            .collect();
-        let permits = reserved.is_none().then_some(&self.permits);
-        let needed: Vec<_> = shares
-            .iter()
-            .map(|(_, share)| share)
-            .chain(permits)
-            .collect();
-        let mut taken = self
-            .acquire(&needed, reserved.is_some(), delivery)
-            .await?
-            .into_iter();
-        for ((of, _), share) in shares.iter().zip(&mut taken) {
-            delivery.keep_share(*of, share);
-        }
-        self.in_flight(reserved.or_else(|| taken.next().map(Reserved::new)))
+    /// A share of each sink that is still open, or, where it goes nowhere, of the dead letter's;
+    /// and a permit unless there is one. None: the deadline passed.
+    async fn admit(&self, reserved: Option<Reserved>, delivery: &Delivery) -> Option<InFlight> {
+        let shares = if delivery.targets.required.is_empty() {
+            Needs::dead_letter()
+        } else {
+            Needs::sinks(delivery.open())
+        };
+        let needs = shares.and_permits(usize::from(reserved.is_none()));
+        let mut taken = self.acquire(needs, reserved.is_some(), delivery).await?;
+        let permit = reserved.unwrap_or_else(|| Reserved::new(taken.split_permits(1)));
+        delivery.keep_shares(taken);
+        self.in_flight(Some(permit))
     }
 
-    /// One of each, before the delivery's deadline, wherever copies move it; soon, if a permit is
+    /// All of it, before the delivery's deadline, wherever copies move that; soon, if a permit is
     /// held meanwhile.
     async fn acquire(
         &self,
-        needed: &[&Arc<Semaphore>],
+        needs: Needs,
         holds_permit: bool,
         delivery: &Delivery,
-    ) -> Option<Vec<OwnedSemaphorePermit>> {
+    ) -> Option<Taken> {
         let soon = Instant::now() + SHARE_PATIENCE;
         loop {
             let deadline = delivery.deadline();
@@ -337,7 +309,7 @@ impl Intake {
             } else {
                 deadline
             };
-            match self.before(until, acquire_all(needed)).await {
+            match self.before(until, self.places.take(needs)).await {
                 Some(taken) => return Some(taken),
                 None if holds_permit || self.pipeline.is_cut() => return None,
                 None if delivery.deadline() > deadline => {}

@@ -16,6 +16,7 @@ mod log_limit;
 mod metrics;
 mod permits;
 mod pipeline;
+mod places;
 mod presence;
 mod reader;
 mod redelivery;

@@ -316,15 +316,15 @@ impl Pipeline {
                 });
             }
         };
-        let has_room = tokio::select! {
+        let room = tokio::select! {
             biased;
-            has_room = delivery.room_to_wait_for_dead_letter() => has_room,
-            () = self.was_cut() => false,
+            room = delivery.room_to_wait_for_dead_letter() => room,
+            () = self.was_cut() => None,
         };
-        if !has_room {
+        let Some(_room) = room else {
             let (sink, source) = (sink.name().to_owned(), Arc::new(error));
             return Err(NotDelivered { sink, source });
-        }
+        };
         let refusal = Refusal {
             sink: sink.name(),
             error: &error,

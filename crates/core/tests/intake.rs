@@ -309,6 +309,17 @@ async fn a_burst_of_refusals_waits_its_turn_at_the_dead_letter() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_event_that_several_sinks_refuse_does_not_wait_for_itself() {
+    let refusing = ["a", "b", "c"].map(|name| FakeSink::new(name, [], Step::Permanent));
+    let sinks = refusing.each_ref();
+    let intake = intake_with(&sinks, Router::everything(SinkSet::of(0..3)), 2);
+    let start = Instant::now();
+    let ended = deliver(&intake, "1", patience(20)).await.unwrap();
+    assert_eq!(ended.result.unwrap(), Outcome::DeadLettered);
+    assert_eq!(start.elapsed(), Duration::ZERO);
+}
+
+#[tokio::test(start_paused = true)]
 async fn reserved_permits_are_taken_before_the_events_are_there() {
     let sink = FakeSink::new("sink", [], Step::AckAfter(seconds(3)));
     let intake = intake(&[&sink]);

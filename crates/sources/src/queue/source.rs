@@ -138,7 +138,7 @@ impl Queue {
     /// One pull: permits, the call, and a task for each event of the answer.
     async fn pull(self: &Arc<Self>, receipts: &mpsc::Sender<Receipt>) -> Result<Pull, CallError> {
         self.gate.pass().await;
-        let permits = self.intake.reserve(MAX_EVENTS as u32).await;
+        let permits = self.intake.reserve(MAX_EVENTS).await;
         let held = self.reserve_bytes(ANSWER.min(budget(&self.config))).await;
         let body = pull_events(self.config.sub_app_id);
         let turn = self.cloud.turn(Action::PullEvents).await?;
