@@ -45,8 +45,9 @@ impl Bridge {
         let (metrics, begin) = (Metrics::default(), CancellationToken::new());
         let state = Arc::new(assemble::open_state(&config.state_directory)?);
         let pipeline = assemble::pipeline(config, sinks.clone(), &state, &metrics)?;
-        let listeners =
-            assemble::bind_webhooks(config, &pipeline, &state, &metrics, &begin).await?;
+        let spools = BTreeMap::new();
+        let assemble::Webhooks { listeners, .. } =
+            assemble::bind_webhooks(config, &pipeline, &state, &spools, &metrics, &begin).await?;
         // All share one address.
         let address = listeners
             .first()

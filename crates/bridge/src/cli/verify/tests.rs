@@ -263,6 +263,7 @@ fn a_dead_letter_stands_for_its_event_in_its_sink() {
     let raw = Content::Raw {
         body: "{".into(),
         headers: Vec::new(),
+        occurrence: None,
     };
     let raw = letter(raw, &hex(41), None);
     let stray = [letter(content(&hex(9), 9), &hex(9), None), own(1)];

@@ -62,8 +62,8 @@ impl<'c> Outlets<'c> {
         };
         let now = Instant::now();
         let patience = Patience {
-            deadline: now + PATIENCE,
             unroutable_until: Some(now + UNROUTABLE),
+            ..Patience::until(now + PATIENCE)
         };
         let published = pipeline.publish_to(sink, event, patience).await;
         published.map_err(|error| Refused {
