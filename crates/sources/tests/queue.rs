@@ -217,6 +217,27 @@ async fn a_confirm_that_waits_for_the_accounts_limit_is_withheld_when_its_handle
 }
 
 #[tokio::test]
+async fn what_comes_before_the_turn_of_a_confirm_goes_with_it() {
+    let steps = (0..16).map(|nth| Step::AckAfter(Duration::from_millis(20 * nth)));
+    let sink = FakeSink::new("events", steps, Step::Ack);
+    let settings = r#", "calls_per_second": 1"#;
+    let bridge = bridge(&sink, settings, DONE.into(), |nth, _| async move {
+        match nth {
+            0 => {
+                let event = |nth| deleted(&format!("h{nth}"), &format!("{nth}"));
+                answer_with(&(0..16).map(event).collect::<Vec<_>>())
+            }
+            _ => nothing().await,
+        }
+    })
+    .await;
+    let confirmed = || bridge.asked.confirms().concat().len() == 16;
+    until("all are confirmed", Duration::from_secs(4), confirmed).await;
+    let calls = bridge.asked.confirms().len();
+    assert!(calls <= 3, "{calls}");
+}
+
+#[tokio::test]
 async fn a_large_answer_to_a_confirm_is_no_confirm_unless_it_is_the_clouds() {
     let sink = FakeSink::acking("events");
     let page = "<html>".repeat(10_000);

@@ -32,6 +32,13 @@ pub struct CloudClient {
     limiter: Arc<Limiter>,
 }
 
+/// The right to make one call now.
+#[derive(Debug)]
+pub struct Turn {
+    action: Action,
+    key: Arc<Key>,
+}
+
 /// The endpoint is none that can be called.
 #[derive(Debug, Error)]
 #[error("{0} is no endpoint: write https://HOST or http://HOST:PORT")]
@@ -90,7 +97,7 @@ impl CloudClient {
     ///
     /// # Errors
     ///
-    /// As [`Turn::call`].
+    /// As [`call_in`](Self::call_in).
     pub async fn call(
         &self,
         action: Action,
@@ -99,7 +106,7 @@ impl CloudClient {
     ) -> Result<Called, CallError> {
         let turn = timeout_at(deadline, self.turn(action)).await;
         let turn = turn.unwrap_or(Err(CallError::TimedOut))?;
-        turn.call(body, deadline).await
+        self.call_in(turn, body, deadline).await
     }
 
     /// Waits until the account's limit allows a call of `action`, and there is a key to sign it.
@@ -108,59 +115,47 @@ impl CloudClient {
     /// # Errors
     ///
     /// [`CallError::Credentials`].
-    pub async fn turn(&self, action: Action) -> Result<Turn<'_>, CallError> {
+    pub async fn turn(&self, action: Action) -> Result<Turn, CallError> {
         self.limiter.turn(action).await;
-        Ok(Turn {
-            key: self.credentials.current().await?,
-            client: self,
-            action,
-        })
+        let key = self.credentials.current().await?;
+        Ok(Turn { action, key })
     }
-}
 
-/// A call that may be made now.
-#[derive(Debug)]
-pub struct Turn<'a> {
-    client: &'a CloudClient,
-    action: Action,
-    key: Arc<Key>,
-}
-
-impl Turn<'_> {
-    /// Makes it, with a JSON `body`. None is sent after `deadline`, not by a process that was
-    /// suspended either.
+    /// Makes the call whose turn it is, with a JSON `body`. None is sent after `deadline`, not by
+    /// a process that was suspended either.
     ///
     /// # Errors
     ///
     /// [`CallError`], [`CallError::TimedOut`] at the deadline; the cloud may have done what it
     /// was asked for all the same.
-    pub async fn call(self, body: Vec<u8>, deadline: Instant) -> Result<Called, CallError> {
+    pub async fn call_in(
+        &self,
+        turn: Turn,
+        body: Vec<u8>,
+        deadline: Instant,
+    ) -> Result<Called, CallError> {
         if Instant::now() >= deadline {
             return Err(CallError::TimedOut);
         }
-        timeout_at(deadline, self.call_now(body.into()))
+        timeout_at(deadline, self.call_now(turn, body.into()))
             .await
             .unwrap_or(Err(CallError::TimedOut))
     }
 
-    async fn call_now(&self, body: Bytes) -> Result<Called, CallError> {
-        let Self {
-            client,
-            action,
-            key,
-        } = self;
+    async fn call_now(&self, turn: Turn, body: Bytes) -> Result<Called, CallError> {
+        let Turn { action, key } = turn;
         let timestamp = SystemTime::now().duration_since(UNIX_EPOCH);
         let timestamp = timestamp.unwrap_or_default().as_secs();
         let signed = tc3::Request {
             service: SERVICE,
-            host: &client.host,
+            host: &self.host,
             content_type: JSON,
             body: &body,
             timestamp,
         };
         let authorization = signed.authorization(&key.id, &key.key);
-        let mut request = Request::post(&client.uri)
-            .header(HOST, &*client.host)
+        let mut request = Request::post(&self.uri)
+            .header(HOST, &*self.host)
             .header(CONTENT_TYPE, JSON)
             .header(AUTHORIZATION, hidden(&authorization)?)
             .header("X-TC-Action", action.name())
@@ -169,22 +164,22 @@ impl Turn<'_> {
         if let Some(token) = &key.token {
             request = request.header("X-TC-Token", hidden(token.expose())?);
         }
-        if let Some(region) = &client.region {
+        if let Some(region) = &self.region {
             request = request.header("X-TC-Region", region);
         }
         let request = request
             .body(Full::new(body))
             .map_err(|error| HttpError::Transport(error.into()))?;
         let sent = Instant::now();
-        let (status, body) = client.http.send(request, LARGEST_ANSWER).await?;
+        let (status, body) = self.http.send(request, LARGEST_ANSWER).await?;
         if status != StatusCode::OK {
             return Err(CallError::Status(status.as_u16()));
         }
-        let are_events = *action == Action::PullEvents && body.len() > LARGEST_ERROR;
+        let are_events = action == Action::PullEvents && body.len() > LARGEST_ERROR;
         if !are_events && let Some(error) = api_error(&body)? {
-            match error.class(*action) {
-                ErrorClass::Throttled => client.limiter.throttled(*action),
-                ErrorClass::Reauthenticate => client.credentials.invalidate(key),
+            match error.class(action) {
+                ErrorClass::Throttled => self.limiter.throttled(action),
+                ErrorClass::Reauthenticate => self.credentials.invalidate(&key),
                 _ => {}
             }
             return Err(error.into());

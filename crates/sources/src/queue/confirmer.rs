@@ -40,19 +40,25 @@ impl Confirmer {
     pub(super) async fn run(self: Arc<Self>, mut receipts: mpsc::Receiver<Receipt>) {
         let calls = Arc::new(Semaphore::new(CALLS));
         let tasks = TaskTracker::new();
-        let mut batch = Vec::with_capacity(MAX_HANDLES);
         loop {
             let Ok(call) = calls.clone().acquire_owned().await else {
                 break;
             };
-            // What came while all calls were under way goes together.
-            if receipts.recv_many(&mut batch, MAX_HANDLES).await == 0 {
+            let Some(first) = receipts.recv().await else {
                 break;
+            };
+            // What comes while all calls are under way, or before the turn comes, goes together.
+            let turn = self.cloud.turn(Action::ConfirmEvents).await;
+            let mut batch = Vec::with_capacity(MAX_HANDLES);
+            batch.push(first);
+            while batch.len() < MAX_HANDLES
+                && let Ok(receipt) = receipts.try_recv()
+            {
+                batch.push(receipt);
             }
             let confirmer = self.clone();
-            let receipts = std::mem::replace(&mut batch, Vec::with_capacity(MAX_HANDLES));
             tasks.spawn(async move {
-                confirmer.confirm(receipts).await;
+                confirmer.confirm(turn, batch).await;
                 drop(call);
             });
         }
@@ -61,13 +67,14 @@ impl Confirmer {
     }
 
     /// Confirms a batch, again and again while its leases last.
-    fn confirm(&self, mut receipts: Vec<Receipt>) -> BoxFuture<'_, ()> {
+    fn confirm(
+        &self,
+        mut turn: Result<Turn, CallError>,
+        mut receipts: Vec<Receipt>,
+    ) -> BoxFuture<'_, ()> {
         async move {
             let mut backoff = Backoff::default();
-            while let Some(last) = receipts.iter().map(|receipt| receipt.lease_end).max() {
-                let turn = self.cloud.turn(Action::ConfirmEvents);
-                let turn = timeout_at(last, turn).await;
-                let turn = turn.unwrap_or(Err(CallError::TimedOut));
+            loop {
                 // Not before the turn has come: that can take long.
                 receipts = self.still_due(receipts);
                 let Some(lease_end) = receipts.iter().map(|receipt| receipt.lease_end).min() else {
@@ -83,7 +90,7 @@ impl Confirmer {
                     Err(error) => match error.class(Action::ConfirmEvents) {
                         ErrorClass::Stale if receipts.len() > 1 => {
                             let rest = receipts.split_off(receipts.len() / 2);
-                            self.confirm(receipts).await;
+                            self.confirm(self.turn(&receipts).await, receipts).await;
                             receipts = rest;
                         }
                         ErrorClass::Stale => return self.metrics.confirm("stale", 1),
@@ -98,20 +105,29 @@ impl Confirmer {
                         }
                     },
                 }
+                turn = self.turn(&receipts).await;
             }
         }
         .boxed()
     }
 
+    /// Another turn, while one of the leases lasts.
+    async fn turn(&self, receipts: &[Receipt]) -> Result<Turn, CallError> {
+        let last = receipts.iter().map(|receipt| receipt.lease_end).max();
+        let turn = self.cloud.turn(Action::ConfirmEvents);
+        let turn = timeout_at(last.unwrap_or_else(Instant::now), turn).await;
+        turn.unwrap_or(Err(CallError::TimedOut))
+    }
+
     async fn call(
         &self,
-        turn: Turn<'_>,
+        turn: Turn,
         receipts: &[Receipt],
         deadline: Instant,
     ) -> Result<(), CallError> {
         let handles: Vec<_> = receipts.iter().map(|receipt| &*receipt.handle).collect();
         let body = confirm_events(self.sub_app_id, &handles);
-        turn.call(body, deadline).await?;
+        self.cloud.call_in(turn, body, deadline).await?;
         Ok(())
     }
 

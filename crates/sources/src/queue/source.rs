@@ -143,7 +143,7 @@ impl Queue {
         let body = pull_events(self.config.sub_app_id);
         let turn = self.cloud.turn(Action::PullEvents).await?;
         let deadline = Instant::now() + POLL;
-        let called = match turn.call(body, deadline).await {
+        let called = match self.cloud.call_in(turn, body, deadline).await {
             Ok(called) => called,
             Err(error) if error.class(Action::PullEvents) == ErrorClass::Empty => {
                 return Ok(self.empty(deadline - POLL));

@@ -179,7 +179,7 @@ async fn a_turn_that_comes_after_the_deadline_is_not_used() {
     let fake = Fake::serve(Vec::new()).await;
     let client = client(&fake.endpoint, &hunter2(), 100);
     let turn = client.turn(Action::ConfirmEvents).await.unwrap();
-    let late = turn.call(Vec::new(), Instant::now()).await;
+    let late = client.call_in(turn, Vec::new(), Instant::now()).await;
     assert!(matches!(late, Err(CallError::TimedOut)), "{late:?}");
     assert_eq!(fake.connections(), 0);
 }
