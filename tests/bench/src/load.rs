@@ -13,7 +13,7 @@ use vodbridge_tests::bridge::WEBHOOK_PATH;
 use crate::bodies::Bodies;
 use crate::process::cpu;
 
-const WARM_UP: Duration = Duration::from_secs(1);
+pub(crate) const WARM_UP: Duration = Duration::from_secs(1);
 
 /// Post notifications and report.
 #[derive(Args)]

@@ -1,7 +1,7 @@
 //! Measures the bridge, from a posted notification to its answer after the broker's ack, on real
 //! brokers and beside the *bare loop*: the least that could do the job in its place (hyper, the
 //! broker's client library, await the ack), with the same durability and the better of its
-//! settings.
+//! settings. And from the pull of an event to its confirm, on the simulated cloud.
 //!
 //! ```text
 //! cargo run --release -p vodbridge-bench
@@ -14,10 +14,12 @@
 
 mod bare;
 mod bodies;
+mod cloud;
 mod delay;
 mod load;
 mod measure;
 mod process;
+mod pulling;
 mod report;
 mod stage;
 mod stock;
@@ -48,6 +50,9 @@ struct Bench {
     /// Numbers of connections, each with one request at a time.
     #[arg(long, value_delimiter = ',', default_values_t = [1, 8, 64, 256, 1024])]
     connections: Vec<usize>,
+    /// Numbers of pullers, where events are pulled.
+    #[arg(long, value_delimiter = ',', default_values_t = [2, 8, 32])]
+    pullers: Vec<usize>,
     /// How often each is measured.
     #[arg(long, default_value_t = 3)]
     rounds: usize,
@@ -72,6 +77,8 @@ enum Part {
     #[command(hide = true)]
     Bare(bare::Bare),
     #[command(hide = true)]
+    Pull(bare::pull::Pull),
+    #[command(hide = true)]
     Load(load::Load),
     #[command(hide = true)]
     Delay(delay::Delay),
@@ -85,6 +92,7 @@ fn main() -> Result<()> {
     let Cli { bench, part } = Cli::parse();
     match part {
         Some(Part::Bare(bare)) => bare.run(),
+        Some(Part::Pull(pull)) => pull.run(),
         Some(Part::Load(load)) => load.run(),
         Some(Part::Delay(delay)) => delay.run(),
         None => runtime()?.block_on(bench.run()),
@@ -103,17 +111,28 @@ impl Bench {
         if self.output == Output::Text {
             println!("{}\n", process::machine());
         }
+        let time = Duration::from_secs(self.seconds);
         for scenario in self.sink.iter().copied() {
-            let stage = scenario.set_up().await?;
             if self.output == Output::Text {
                 println!("{}", report::title(scenario));
             }
-            for &connections in &self.connections {
-                let time = Duration::from_secs(self.seconds);
-                let cell = measure::cell(&stage, connections, self.rounds, time).await?;
+            let show = |size: usize, cell: &measure::Cell| -> Result<()> {
                 match self.output {
-                    Output::Text => println!("{}", report::row(connections, &cell)),
-                    Output::Json => println!("{}", report::json(scenario, connections, &cell)?),
+                    Output::Text => println!("{}", report::row(size, cell)),
+                    Output::Json => println!("{}", report::json(scenario, size, cell)?),
+                }
+                Ok(())
+            };
+            if let Some(topic) = scenario.pulled_to() {
+                for &pullers in &self.pullers {
+                    let cell = pulling::cell(topic, pullers, self.rounds, time).await?;
+                    show(pullers, &cell)?;
+                }
+            } else {
+                let stage = scenario.set_up().await?;
+                for &connections in &self.connections {
+                    let cell = measure::cell(&stage, connections, self.rounds, time).await?;
+                    show(connections, &cell)?;
                 }
             }
             if self.output == Output::Text {

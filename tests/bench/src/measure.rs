@@ -13,7 +13,7 @@ use crate::stage::Stage;
 use crate::target::Target;
 
 /// Between two measurements, so that neither pays for the other.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 /// A queue's count follows its acks after a moment.
 const COUNT_TRIES: u32 = 50;
 const COUNT_PAUSE: Duration = Duration::from_millis(100);
@@ -22,14 +22,22 @@ const COUNT_PAUSE: Duration = Duration::from_millis(100);
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Run {
     pub(crate) per_second: f64,
+    /// Of an answer to a webhook; None of what is pulled.
+    #[serde(flatten)]
+    pub(crate) latency: Option<Latency>,
+    /// Microseconds of the server's processor time for each event.
+    pub(crate) cpu_us: f64,
+    /// The same of the broker, or of the simulated cloud.
+    pub(crate) broker_cpu_us: Option<f64>,
+    pub(crate) peak_rss_bytes: u64,
+}
+
+/// From a request to its answer.
+#[derive(Debug, Clone, Serialize)]
+pub(crate) struct Latency {
     pub(crate) p50_ms: f64,
     pub(crate) p99_ms: f64,
     pub(crate) p999_ms: f64,
-    /// Microseconds of the server's processor time for each event.
-    pub(crate) cpu_us: f64,
-    /// The same of the broker.
-    pub(crate) broker_cpu_us: Option<f64>,
-    pub(crate) peak_rss_bytes: u64,
 }
 
 /// The runs of each target, in rounds.
@@ -83,9 +91,11 @@ async fn run(stage: &Stage, target: &Target, connections: usize, time: Duration)
     let each = |seconds: f64| seconds * 1e6 / summary.measured as f64;
     Ok(Run {
         per_second: summary.measured as f64 / summary.seconds,
-        p50_ms: summary.p50_ms,
-        p99_ms: summary.p99_ms,
-        p999_ms: summary.p999_ms,
+        latency: Some(Latency {
+            p50_ms: summary.p50_ms,
+            p99_ms: summary.p99_ms,
+            p999_ms: summary.p999_ms,
+        }),
         cpu_us: each(summary.cpu[0]),
         broker_cpu_us: summary.cpu.get(1).copied().map(each),
         peak_rss_bytes: peak_rss(target.pid())?,

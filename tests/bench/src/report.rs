@@ -4,7 +4,7 @@ use anyhow::Result;
 use clap::ValueEnum;
 use serde_json::json;
 
-use crate::measure::{Cell, Run};
+use crate::measure::{Cell, Latency, Run};
 use crate::stage::Scenario;
 
 /// The best setting of the bare loop and its runs.
@@ -12,19 +12,38 @@ type Best<'a> = Option<(&'a str, &'a [Run])>;
 
 pub(crate) fn title(scenario: Scenario) -> String {
     let name = scenario.to_possible_value();
+    let name = name.map(|name| name.get_name().to_owned());
+    let (size, latencies, other) = match scenario.pulled_to() {
+        Some(_) => ("pullers", &[][..], "cloud"),
+        None => (
+            "connections",
+            &["p50 ms", "p99 ms", "p99.9 ms"][..],
+            "broker",
+        ),
+    };
+    let mut columns = vec![size, "events/s", "bare loop", "bridge/bare (by round)"];
+    columns.extend(latencies.iter().flat_map(|latency| [*latency, "bare"]));
+    let other = format!("{other} CPU µs");
+    columns.extend([
+        "CPU µs",
+        "bare",
+        &other,
+        "bare",
+        "peak MiB",
+        "bare's setting",
+    ]);
     format!(
-        "{}\n\n| connections | events/s | bare loop | bridge/bare (by round) | p50 ms | bare | p99 ms | bare \
-         | p99.9 ms | bare | CPU µs | bare | broker CPU µs | bare | peak MiB | bare's setting |\n\
-         |--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|---|",
-        name.map(|name| name.get_name().to_owned())
-            .unwrap_or_default()
+        "{}\n\n| {} |\n|{}---|",
+        name.unwrap_or_default(),
+        columns.join(" | "),
+        "--:|".repeat(columns.len() - 1)
     )
 }
 
 /// The medians of a cell; of the ratio also the least and the most.
-pub(crate) fn row(connections: usize, cell: &Cell) -> String {
+pub(crate) fn row(size: usize, cell: &Cell) -> String {
     let best = best(cell);
-    let both = |value: fn(&Run) -> f64, digits: usize| {
+    let both = |value: &dyn Fn(&Run) -> f64, digits: usize| {
         let bare = best.map(|(_, runs)| format!("{:.digits$}", median(runs, value)));
         format!(
             "{:.digits$} | {}",
@@ -42,24 +61,30 @@ pub(crate) fn row(connections: usize, cell: &Cell) -> String {
             format!("**{middle:.0} %** ({least:.0}–{most:.0})")
         }
     };
-    format!(
-        "| {connections} | {} | {ratio} | {} | {} | {} | {} | {} | {:.0} | {} |",
-        both(|run| run.per_second, 0),
-        both(|run| run.p50_ms, 2),
-        both(|run| run.p99_ms, 1),
-        both(|run| run.p999_ms, 1),
-        both(|run| run.cpu_us, 1),
-        both(|run| run.broker_cpu_us.unwrap_or_default(), 1),
-        median(&cell.bridge, |run| run.peak_rss_bytes as f64) / 1024.0 / 1024.0,
-        best.map_or("–", |(name, _)| name),
-    )
+    let mut columns = vec![size.to_string(), both(&|run| run.per_second, 0), ratio];
+    if cell.bridge.iter().all(|run| run.latency.is_some()) {
+        let latency = |value: fn(&Latency) -> f64| {
+            move |run: &Run| run.latency.as_ref().map_or(f64::NAN, value)
+        };
+        columns.push(both(&latency(|latency| latency.p50_ms), 2));
+        columns.push(both(&latency(|latency| latency.p99_ms), 1));
+        columns.push(both(&latency(|latency| latency.p999_ms), 1));
+    }
+    let peak = median(&cell.bridge, |run| run.peak_rss_bytes as f64) / 1024.0 / 1024.0;
+    columns.extend([
+        both(&|run| run.cpu_us, 1),
+        both(&|run| run.broker_cpu_us.unwrap_or_default(), 1),
+        format!("{peak:.0}"),
+        best.map_or("–", |(name, _)| name).to_owned(),
+    ]);
+    format!("| {} |", columns.join(" | "))
 }
 
-pub(crate) fn json(scenario: Scenario, connections: usize, cell: &Cell) -> Result<String> {
+pub(crate) fn json(scenario: Scenario, size: usize, cell: &Cell) -> Result<String> {
     let best = best(cell);
     let line = json!({
         "sink": scenario,
-        "connections": connections,
+        "size": size,
         "best_bare": best.map(|(name, _)| name),
         "ratios": ratios(cell, best),
         "bridge": cell.bridge,

@@ -1,6 +1,6 @@
 //! What is measured on which broker.
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::ValueEnum;
 use serde::Serialize;
 use vodbridge_tests::bridge::Setup;
@@ -39,6 +39,13 @@ pub(crate) enum Scenario {
     Nats,
     /// The file sink, every group of events fsynced. There is no bare loop.
     File,
+    /// The file sink with one topic; notifications of all types are pulled from the simulated
+    /// cloud, see [`crate::pulling`].
+    Queue,
+    /// The same with a topic of each type, and so a file.
+    #[value(name = "queue-37-topics")]
+    #[serde(rename = "queue-37-topics")]
+    QueueTopics,
 }
 
 /// A scenario, set up: the targets to measure, and what they stand on.
@@ -61,15 +68,27 @@ struct Environment {
 }
 
 impl Scenario {
-    pub(crate) const ALL: [Self; 6] = [
+    pub(crate) const ALL: [Self; 8] = [
         Self::Kafka,
         Self::KafkaTopics,
         Self::KafkaFar,
         Self::RabbitMq,
         Self::Nats,
         Self::File,
+        Self::Queue,
+        Self::QueueTopics,
     ];
 
+    /// The file sink's topic where notifications are pulled.
+    pub(crate) fn pulled_to(self) -> Option<&'static str> {
+        match self {
+            Self::Queue => Some("vod"),
+            Self::QueueTopics => Some("vod.{event_type}"),
+            _ => None,
+        }
+    }
+
+    /// What notifications are posted on.
     pub(crate) async fn set_up(self) -> Result<Stage> {
         match self {
             Self::Kafka => kafka("4", Bodies::Transcode, false).await,
@@ -78,6 +97,7 @@ impl Scenario {
             Self::RabbitMq => rabbitmq().await,
             Self::Nats => nats().await,
             Self::File => file().await,
+            Self::Queue | Self::QueueTopics => bail!("nothing is posted"),
         }
     }
 }

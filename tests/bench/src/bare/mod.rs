@@ -2,6 +2,7 @@
 
 mod kafka;
 mod nats;
+pub(crate) mod pull;
 mod rabbitmq;
 
 use std::convert::Infallible;
