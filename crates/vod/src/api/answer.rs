@@ -50,38 +50,42 @@ pub struct Pulled<'a> {
 struct Response<'a> {
     whole: &'a [u8],
     error: Option<&'a [u8]>,
-    event_set: Option<&'a [u8]>,
+    event_set: Vec<&'a [u8]>,
     request_id: Option<&'a [u8]>,
 }
 
 impl<'a> Response<'a> {
+    /// In one pass: the answer to a pull is large.
     fn find(answer: &'a [u8]) -> Result<Self, Broken> {
-        let mut whole = None;
+        let mut found = None;
         let mut cursor = Cursor::new(answer);
         cursor.members(|key, value| {
             if key == b"Response" {
-                whole = Some(value);
+                found = Some(Self::read(value)?);
+            } else {
+                value.value()?;
             }
             Ok(())
         })?;
         cursor.end()?;
-        let whole = whole.ok_or(Broken(answer.len()))?;
-        let mut found = Self {
-            whole,
-            ..Self::default()
-        };
-        Cursor::new(whole)
-            .members(|key, value| {
-                let member = match key {
-                    b"Error" => &mut found.error,
-                    b"EventSet" => &mut found.event_set,
-                    b"RequestId" => &mut found.request_id,
-                    _ => return Ok(()),
-                };
-                *member = Some(value).filter(|value| *value != b"null");
-                Ok(())
-            })
-            .map_err(|broken| broken.in_part(whole, answer))?;
+        found.ok_or(Broken(answer.len()))
+    }
+
+    fn read(cursor: &mut Cursor<'a>) -> Result<Self, Broken> {
+        let mut found = Self::default();
+        found.whole = cursor.members(|key, value| {
+            let member = match key {
+                b"EventSet" => {
+                    found.event_set = value.elements(MOST_EVENTS)?;
+                    return Ok(());
+                }
+                b"Error" => &mut found.error,
+                b"RequestId" => &mut found.request_id,
+                _ => return value.value().map(drop),
+            };
+            *member = Some(value.value()?).filter(|value| *value != b"null");
+            Ok(())
+        })?;
         Ok(found)
     }
 
@@ -97,6 +101,7 @@ impl<'a> Response<'a> {
         };
         // What stands there and is no object is an error without a code.
         let members = Cursor::new(self.error?).members(|key, value| {
+            let value = value.value()?;
             match key {
                 b"Code" => error.code = text(value),
                 b"Message" => error.message = text(value),
@@ -123,27 +128,14 @@ fn text(value: &[u8]) -> String {
 /// Only the frame has to be JSON. An event that is no UTF-8, nested too deep or otherwise
 /// unreadable spoils no other, as long as its quotes and brackets are balanced.
 pub fn split_events(answer: &[u8]) -> Result<Pulled<'_>, AnswerError> {
-    let response = Response::find(answer)?;
+    let mut response = Response::find(answer)?;
     if let Some(error) = response.api_error() {
         return Err(error.into());
     }
-    let mut events = Vec::new();
-    if let Some(event_set) = response.event_set {
-        Cursor::new(event_set)
-            .elements(|event| {
-                if events.len() == MOST_EVENTS {
-                    return Err(Broken(0));
-                }
-                if event != b"null" {
-                    events.push(event);
-                }
-                Ok(())
-            })
-            .map_err(|broken| broken.in_part(event_set, answer))?;
-    }
+    response.event_set.retain(|event| *event != b"null");
     Ok(Pulled {
-        events,
         request_id: response.request_id(),
+        events: response.event_set,
     })
 }
 
@@ -156,12 +148,13 @@ pub fn api_error(answer: &[u8]) -> Result<Option<ApiError>, AnswerError> {
 pub fn event_handle(event: &[u8]) -> Option<Cow<'_, str>> {
     let mut handle = None;
     let whole = Cursor::new(event).members(|key, value| {
-        if handle.is_none() && key == b"EventHandle" {
+        let value = value.value()?;
+        if key == b"EventHandle" {
             handle = serde_json::from_slice::<Cow<'_, str>>(value).ok();
         }
-        Ok(())
+        // What comes after it is not looked at, and may be broken.
+        handle.as_ref().map_or(Ok(()), |_| Err(Broken(0)))
     });
-    // What comes after it may be broken: what was found until there counts.
     whole.ok();
     handle.filter(|handle| !handle.is_empty())
 }
@@ -172,7 +165,7 @@ pub(super) fn response<T: DeserializeOwned>(answer: &[u8]) -> Result<T, AnswerEr
     if let Some(error) = found.api_error() {
         return Err(error.into());
     }
-    let broken = Broken(0).in_part(found.whole, answer);
+    let broken = Broken::at(found.whole, answer);
     serde_json::from_slice(found.whole).map_err(|_| broken.into())
 }
 

@@ -12,10 +12,9 @@ pub(super) struct Cursor<'a> {
 pub(super) struct Broken(pub(super) usize);
 
 impl Broken {
-    /// The same place, counted from the start of the `whole` that `part` is a part of.
-    pub(super) fn in_part(self, part: &[u8], whole: &[u8]) -> Self {
-        let start = part.as_ptr() as usize - whole.as_ptr() as usize;
-        Self(start + self.0)
+    /// Where the `part` of a `whole` begins.
+    pub(super) fn at(part: &[u8], whole: &[u8]) -> Self {
+        Self(part.as_ptr() as usize - whole.as_ptr() as usize)
     }
 }
 
@@ -52,27 +51,41 @@ impl<'a> Cursor<'a> {
         }
     }
 
-    /// Hands every member of an object to `each`: its key, between the quotes, and its value.
+    /// Hands every member of an object to `each`, which takes its value off the cursor: its key,
+    /// between the quotes. Gives the whole object.
     pub(super) fn members(
         &mut self,
-        mut each: impl FnMut(&'a [u8], &'a [u8]) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
+        mut each: impl FnMut(&'a [u8], &mut Self) -> Result<(), Broken>,
+    ) -> Result<&'a [u8], Broken> {
         self.expect(b'{')?;
+        let start = self.at - 1;
         self.list(b'}', |cursor| {
             cursor.peek()?;
             let key = cursor.string()?;
             cursor.expect(b':')?;
-            each(&key[1..key.len() - 1], cursor.value()?)
-        })
+            each(&key[1..key.len() - 1], cursor)
+        })?;
+        Ok(&self.bytes[start..self.at])
     }
 
-    /// Hands every element of an array to `each`.
-    pub(super) fn elements(
-        &mut self,
-        mut each: impl FnMut(&'a [u8]) -> Result<(), Broken>,
-    ) -> Result<(), Broken> {
-        self.expect(b'[')?;
-        self.list(b']', |cursor| each(cursor.value()?))
+    /// The elements of an array, `most` of them at most; none where null stands in its place.
+    pub(super) fn elements(&mut self, most: usize) -> Result<Vec<&'a [u8]>, Broken> {
+        let mut elements = Vec::new();
+        if self.peek()? != b'[' {
+            return match self.value()? {
+                b"null" => Ok(elements),
+                other => Err(Broken::at(other, self.bytes)),
+            };
+        }
+        self.at += 1;
+        self.list(b']', |cursor| {
+            if elements.len() == most {
+                return cursor.broken();
+            }
+            elements.push(cursor.value()?);
+            Ok(())
+        })?;
+        Ok(elements)
     }
 
     fn list(
@@ -98,7 +111,7 @@ impl<'a> Cursor<'a> {
     }
 
     /// One value, of any depth and whatever its strings hold.
-    fn value(&mut self) -> Result<&'a [u8], Broken> {
+    pub(super) fn value(&mut self) -> Result<&'a [u8], Broken> {
         match self.peek()? {
             b'"' => self.string(),
             b'{' | b'[' => self.brackets(),
