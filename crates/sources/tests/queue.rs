@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::convert::Infallible;
+use std::future::pending;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -21,6 +22,9 @@ use vodbridge_sources::queue::{Queue, QueueConfig, QueueMetrics};
 use vodbridge_vod::Catalogue;
 
 const DONE: &str = r#"{"Response":{"RequestId":"r"}}"#;
+
+/// A confirm of this handle is not answered.
+const HANGS: &str = "hangs";
 
 /// The handles of every confirm so far, and how many pulls there were.
 #[derive(Clone, Default)]
@@ -149,8 +153,12 @@ async fn answer(
         pulls(nth, asked).await
     } else {
         let body: serde_json::Value = serde_json::from_slice(&body).unwrap();
-        let handles = serde_json::from_value(body["EventHandles"].clone()).unwrap();
+        let handles: Vec<String> = serde_json::from_value(body["EventHandles"].clone()).unwrap();
+        let hangs = handles.iter().any(|handle| handle == HANGS);
         asked.confirms.lock().unwrap().push(handles);
+        if hangs {
+            pending::<()>().await;
+        }
         confirm
     };
     Ok(Response::new(Full::new(said.into())))
@@ -235,6 +243,30 @@ async fn what_comes_before_the_turn_of_a_confirm_goes_with_it() {
     until("all are confirmed", Duration::from_secs(4), confirmed).await;
     let calls = bridge.asked.confirms().len();
     assert!(calls <= 3, "{calls}");
+}
+
+#[tokio::test]
+async fn confirms_gather_while_one_hangs_but_do_not_wait_for_it() {
+    let sink = FakeSink::acking("events");
+    let pulls = |nth, asked: Asked| async move {
+        match nth {
+            0 => answer_with(&[deleted(HANGS, "f")]),
+            1 => {
+                let hangs = || asked.confirmed(HANGS);
+                until("it is confirmed", Duration::from_secs(10), hangs).await;
+                let event = |nth| deleted(&format!("h{nth}"), &format!("{nth}"));
+                answer_with(&(0..15).map(event).collect::<Vec<_>>())
+            }
+            _ => nothing().await,
+        }
+    };
+    let bridge = bridge(&sink, r#", "pullers": 1"#, DONE.into(), pulls).await;
+    // What hangs is under way for as long as its lease, 30 s.
+    let others = || (0..15).all(|nth| bridge.asked.confirmed(&format!("h{nth}")));
+    until("the others are confirmed", Duration::from_secs(20), others).await;
+    let mut confirms = bridge.asked.confirms();
+    confirms.retain(|handles| handles[0] != HANGS);
+    assert!(confirms.len() <= 8, "{confirms:?}");
 }
 
 #[tokio::test]

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use tokio::sync::{Semaphore, mpsc};
-use tokio::time::{Instant, sleep, timeout_at};
-use tokio_util::task::TaskTracker;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use vodbridge_core::Intake;
 use vodbridge_vod::api::{Action, ErrorClass, MAX_HANDLES, confirm_events};
 
@@ -21,6 +21,9 @@ use crate::cloud::{CallError, CloudClient, Turn};
 const CALL: Duration = Duration::from_secs(2);
 /// Calls under way at once.
 const CALLS: usize = 16;
+/// While calls are under way, a batch that is not full waits for more, but no longer than this: a
+/// call costs the same for 16 handles as for one, and the account may make few.
+const GATHER: Duration = Duration::from_millis(20);
 /// A lease is too short for long pauses.
 const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
@@ -38,32 +41,36 @@ pub(super) struct Confirmer {
 impl Confirmer {
     /// Confirms what comes, until nobody can send any more and all is confirmed or given up.
     pub(super) async fn run(self: Arc<Self>, mut receipts: mpsc::Receiver<Receipt>) {
-        let calls = Arc::new(Semaphore::new(CALLS));
-        let tasks = TaskTracker::new();
-        loop {
-            let Ok(call) = calls.clone().acquire_owned().await else {
-                break;
-            };
-            let Some(first) = receipts.recv().await else {
-                break;
-            };
-            // What comes while all calls are under way, or before the turn comes, goes together.
+        let mut calls = JoinSet::new();
+        let mut batch = Vec::with_capacity(MAX_HANDLES);
+        while receipts.recv_many(&mut batch, MAX_HANDLES).await > 0 {
+            let due = Instant::now() + GATHER;
+            while calls.try_join_next().is_some() {}
+            while batch.len() < MAX_HANDLES && !calls.is_empty() {
+                let room = MAX_HANDLES - batch.len();
+                tokio::select! {
+                    biased;
+                    received = receipts.recv_many(&mut batch, room) => if received == 0 {
+                        break;
+                    },
+                    Some(_) = calls.join_next() => {}
+                    () = sleep_until(due) => break,
+                }
+            }
+            while calls.len() >= CALLS {
+                calls.join_next().await;
+            }
             let turn = self.cloud.turn(Action::ConfirmEvents).await;
-            let mut batch = Vec::with_capacity(MAX_HANDLES);
-            batch.push(first);
+            // What came while all calls were under way, or before the turn, goes together.
             while batch.len() < MAX_HANDLES
                 && let Ok(receipt) = receipts.try_recv()
             {
                 batch.push(receipt);
             }
-            let confirmer = self.clone();
-            tasks.spawn(async move {
-                confirmer.confirm(turn, batch).await;
-                drop(call);
-            });
+            let (confirmer, receipts) = (self.clone(), std::mem::take(&mut batch));
+            calls.spawn(async move { confirmer.confirm(turn, receipts).await });
         }
-        tasks.close();
-        tasks.wait().await;
+        while calls.join_next().await.is_some() {}
     }
 
     /// Confirms a batch, again and again while its leases last.
