@@ -3,8 +3,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, SystemTime};
 
-use futures_util::future::join_all;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout_at};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -90,13 +90,23 @@ impl Queue {
             status: queue.status.clone(),
         });
         let confirmer = tokio::spawn(confirmer.run(receipts));
-        let pullers = (0..queue.config.pullers).map(|_| queue.pull_all(&send));
+        // Tasks of their own: what comes is split where nobody else waits for it.
+        let mut pullers = JoinSet::new();
+        for _ in 0..queue.config.pullers {
+            pullers.spawn(queue.clone().pull_all(send.clone()));
+        }
         tokio::select! {
             biased;
             () = drain.cancelled() => {}
-            _ = join_all(pullers) => {}
             () = watch_backlog(&queue) => {}
+            Some(Err(failed)) = pullers.join_next() => {
+                // A puller has no end of its own.
+                if let Ok(panic) = failed.try_into_panic() {
+                    std::panic::resume_unwind(panic);
+                }
+            }
         }
+        pullers.shutdown().await;
         queue.status.draining();
         drop(send);
         queue.tasks.close();
@@ -106,10 +116,10 @@ impl Queue {
         }
     }
 
-    async fn pull_all(self: &Arc<Self>, receipts: &mpsc::Sender<Receipt>) {
+    async fn pull_all(self: Arc<Self>, receipts: mpsc::Sender<Receipt>) {
         let (mut failed, mut empty) = (Backoff::default(), Backoff::default());
         loop {
-            let pulled = self.pull(receipts).await;
+            let pulled = self.pull(&receipts).await;
             if pulled.is_ok() {
                 failed.reset();
             }
