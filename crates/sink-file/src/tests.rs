@@ -9,6 +9,8 @@ use futures_util::future::join_all;
 use tempfile::TempDir;
 use vodbridge_core::{Envelope, Event, Label, Sink, State, Template, Topology};
 
+use crate::log::WRITERS;
+use crate::writer::OPEN_FILES;
 use crate::{AppendError, FileConfig, FileLog, FileSink, FileSinkError};
 
 const MIB: u64 = 1024 * 1024;
@@ -213,19 +215,40 @@ async fn topics_that_are_no_file_names_and_records_of_two_lines_are_refused() {
 
 #[tokio::test]
 async fn open_files_are_bounded() {
+    const TOPICS: usize = 600;
     let directory = TempDir::new().unwrap();
     let log = log(&directory);
+    let file = |n| directory.path().join(format!("vod.{n}.ndjson"));
     for round in 0..2 {
-        for n in 0..70 {
-            let topic = format!("vod.{n}");
-            log.append(&topic, format!("{round}").into()).await.unwrap();
+        let topics: Vec<_> = (0..TOPICS).map(|n| format!("vod.{n}")).collect();
+        let appends = topics
+            .iter()
+            .map(|topic| log.append(topic, format!("{round}").into()));
+        for result in join_all(appends).await {
+            result.unwrap();
         }
     }
-    let open = |n: usize| open_descriptors(&directory.path().join(format!("vod.{n}.ndjson")));
-    assert_eq!((0..70).map(open).sum::<usize>(), 64);
-    for n in 0..70 {
-        let file = directory.path().join(format!("vod.{n}.ndjson"));
-        assert_eq!(lines(file), ["0", "1"]);
+    let open = (0..TOPICS).map(|n| open_descriptors(&file(n)));
+    assert_eq!(open.sum::<usize>(), WRITERS * OPEN_FILES);
+    for n in 0..TOPICS {
+        assert_eq!(lines(file(n)), ["0", "1"]);
+    }
+}
+
+#[tokio::test]
+async fn what_is_written_at_once_is_in_the_file_of_its_topic() {
+    let directory = TempDir::new().unwrap();
+    let log = log(&directory);
+    let topics: Vec<_> = (0..37).map(|n| format!("vod.{n}")).collect();
+    let appends = (0..3700).map(|n| log.append(&topics[n % 37], n.to_string().into()));
+    for result in join_all(appends).await {
+        result.unwrap();
+    }
+    log.close().await;
+    for (at, topic) in topics.iter().enumerate() {
+        let written = lines(directory.path().join(format!("{topic}.ndjson")));
+        let of_topic: Vec<_> = (at..3700).step_by(37).map(|n| n.to_string()).collect();
+        assert_eq!(written, of_topic);
     }
 }
 

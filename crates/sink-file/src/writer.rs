@@ -1,4 +1,4 @@
-//! The thread that does the blocking I/O.
+//! A thread that does the blocking I/O of some topics.
 
 use std::collections::{BTreeMap, HashMap};
 use std::io;
@@ -14,8 +14,8 @@ use crate::topic_file::TopicFile;
 
 /// How many appends share an fsync at most.
 const GROUP: usize = 1024;
-/// How many files are open at most; the one unused for longest is closed first.
-const OPEN_FILES: usize = 64;
+/// How many files a writer has open at most; the one unused for longest is closed first.
+pub(crate) const OPEN_FILES: usize = 32;
 
 /// One line, and who waits for it to be durable.
 pub(crate) struct Append {
@@ -30,7 +30,7 @@ pub(crate) enum Command {
 }
 
 pub(crate) struct Writer {
-    directory: Directory,
+    directory: Arc<Directory>,
     rotate_bytes: u64,
     doing: String,
     status: Arc<Status>,
@@ -45,7 +45,7 @@ struct Used {
 
 impl Writer {
     pub(crate) fn new(
-        directory: Directory,
+        directory: Arc<Directory>,
         rotate_bytes: u64,
         doing: String,
         status: Arc<Status>,
