@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use bytes::{Bytes, BytesMut};
 use http_body_util::{BodyExt, Full};
+use hyper::body::Body;
 use hyper::{Request, StatusCode};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::client::legacy::Client;
@@ -19,6 +20,9 @@ const IDLE: Duration = Duration::from_secs(30);
 
 /// For all addresses of a host together: one that is dead leaves time for the next.
 const CONNECT: Duration = Duration::from_secs(3);
+
+/// Room that is made at once for an answer that says how long it is: 16 events of 64 KiB.
+const EXPECTED: u64 = 1 << 20;
 
 /// A pooled client; clones share the pool.
 #[derive(Debug, Clone)]
@@ -75,7 +79,9 @@ impl Http {
     ) -> Result<(StatusCode, Bytes), HttpError> {
         let answer = self.0.request(request).await;
         let mut answer = answer.map_err(|error| HttpError::Transport(error.into()))?;
-        let mut body = BytesMut::new();
+        // What it says of its length is believed up to here.
+        let expected = answer.body().size_hint().lower().min(EXPECTED);
+        let mut body = BytesMut::with_capacity(expected as usize);
         while let Some(frame) = answer.frame().await {
             let frame = frame.map_err(|error| HttpError::Transport(error.into()))?;
             let Ok(data) = frame.into_data() else {

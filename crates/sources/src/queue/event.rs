@@ -39,18 +39,18 @@ pub(super) fn of_answer(
     received: SystemTime,
 ) -> Vec<Event> {
     let event = |(at, raw): (usize, &&[u8])| {
-        let handle = event_handle(raw).filter(|handle| !handle.is_empty());
+        let handle: Option<Arc<str>> = event_handle(raw).map(Arc::from);
         let equal = pulled.events.iter().take(at).filter(|other| *other == raw);
         let occurrence = match (&handle, equal.count()) {
-            (Some(handle), 0) => handle.to_string(),
-            (Some(handle), nth) => format!("{handle}#{nth}"),
-            (None, _) => format!("{}#{at}", pulled.request_id),
+            (Some(handle), 0) => handle.clone(),
+            (Some(handle), nth) => format!("{handle}#{nth}").into(),
+            (None, _) => format!("{}#{at}", pulled.request_id).into(),
         };
         Event {
-            handle: handle.map(Arc::from),
+            handle,
             lease,
             raw: answer.slice_ref(raw),
-            occurrence: occurrence.into(),
+            occurrence,
             received,
         }
     };

@@ -12,6 +12,8 @@ use subtle::ConstantTimeEq;
 use thiserror::Error;
 use vodbridge_core::Secret;
 
+use crate::identity::hex;
+
 /// The method's name: scheme of the `Authorization` header and first line of what is signed.
 pub const ALGORITHM: &str = "TC3-HMAC-SHA256";
 
@@ -226,10 +228,6 @@ fn date(timestamp: u64) -> String {
     let mut text = humantime::format_rfc3339_seconds(time).to_string();
     text.truncate("YYYY-MM-DD".len());
     text
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// The 32 bytes that 64 hex digits stand for.
