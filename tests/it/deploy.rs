@@ -226,3 +226,22 @@ fn every_configuration_file_passes_the_check_on_top_of_the_base() {
         assert_eq!(workload.check().unwrap(), expected);
     }
 }
+
+#[test]
+fn alerts_are_on_metrics_that_the_readme_names() {
+    let read = |file: &str| std::fs::read_to_string(workspace().join(file)).unwrap();
+    let (rules, readmes) = (
+        read("deploy/prometheus/alerts.yaml"),
+        ["README.md", "README.zh-CN.md"].map(read),
+    );
+    let words = rules.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let names: Vec<_> = words
+        .filter(|word| word.starts_with("vodbridge_"))
+        .collect();
+    assert!(names.len() >= 5, "{names:?}");
+    for name in names {
+        for readme in &readmes {
+            assert!(readme.contains(&format!("`{name}`")), "{name}");
+        }
+    }
+}

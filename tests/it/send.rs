@@ -134,7 +134,7 @@ async fn a_refused_connection_has_a_remedy() -> Result<()> {
     let ran = run(vodbridge(&["send", "NewFileUpload", "--url", &url])?).await?;
     ensure!(ran.code == Some(1), "{ran:?}");
     ensure!(
-        ran.out.contains("lost after 1 attempts") && ran.out.contains("--url"),
+        ran.out.contains("lost after 1 attempt") && ran.out.contains("--url"),
         "{ran:?}"
     );
     Ok(())

@@ -80,6 +80,9 @@ pub(crate) fn open_queues(
                 "the endpoint is not HTTPS: what is pulled can be read on its way, and changed"
             );
         }
+        if let Some(proxy) = clients[name].proxy() {
+            tracing::info!(source = name, proxy, "calls go through the proxy");
+        }
         let intake = Intake::new(
             name,
             pipeline.clone(),

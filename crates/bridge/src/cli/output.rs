@@ -33,6 +33,12 @@ pub(crate) fn error(text: impl Display) {
     writeln!(stderr(), "{prefix} {text}").ok();
 }
 
+/// Tells a person, beside the output, what goes on.
+pub(crate) fn note(text: impl Display) {
+    // There is nowhere else to say it.
+    writeln!(stderr(), "{text}").ok();
+}
+
 /// Whether there is a person to ask.
 pub(crate) fn can_ask() -> bool {
     stdin().is_terminal() && stderr().is_terminal()

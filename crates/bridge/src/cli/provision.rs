@@ -16,6 +16,8 @@ use crate::config::Config;
 
 /// How long a broker may take to be reached, and then to create everything.
 const REACH: Duration = Duration::from_secs(60);
+/// A wait that is longer is told of.
+const SOON: Duration = Duration::from_secs(3);
 
 /// Create what is missing in the brokers: topics, exchange and queue, streams. Idempotent;
 /// nothing that exists is changed.
@@ -79,11 +81,22 @@ async fn make(name: String, sink: Result<OpenSink>) -> Result<Vec<Made>> {
         }
         Err(error) => return Err(error),
     };
-    let reached = timeout(REACH, broker.reached()).await;
-    reached.map_err(|_| match broker.health().problem {
-        Some(problem) => anyhow!("sinks.{name}: {}; {}", problem.what, problem.remedy),
-        None => anyhow!("sinks.{name}: the broker was not reached within {REACH:?}"),
-    })?;
+    let waited = async {
+        if timeout(SOON, broker.reached()).await.is_err() {
+            let problem = broker.health().problem;
+            let why = problem.map_or(String::new(), |problem| format!(": {}", problem.what));
+            output::note(format!(
+                "waiting up to {REACH:?} for the broker of sinks.{name}{why}"
+            ));
+            broker.reached().await;
+        }
+    };
+    timeout(REACH, waited)
+        .await
+        .map_err(|_| match broker.health().problem {
+            Some(problem) => anyhow!("sinks.{name}: {}; {}", problem.what, problem.remedy),
+            None => anyhow!("sinks.{name}: the broker was not reached within {REACH:?}"),
+        })?;
     let provisioned = timeout(REACH, broker.provision(&topics)).await;
     let provisioned =
         provisioned.with_context(|| format!("sinks.{name}: not done within {REACH:?}"))?;

@@ -164,9 +164,9 @@ impl Send {
                     Loss::TimedOut => "the bridge waits for a broker's ack; look at its /healthz",
                     Loss::Connection(_) => "does a bridge listen there? `--url` names another",
                 };
-                let reason = chain(reason);
+                let (reason, s) = (chain(reason), if *attempts == 1 { "" } else { "s" });
                 (
-                    format!("{name}: lost after {attempts} attempts: {reason}; {remedy}"),
+                    format!("{name}: lost after {attempts} attempt{s}: {reason}; {remedy}"),
                     json!({ "name": name, "lost": reason, "attempts": attempts }),
                 )
             }

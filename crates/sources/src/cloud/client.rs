@@ -41,8 +41,12 @@ pub struct Turn {
 
 /// The endpoint is none that can be called.
 #[derive(Debug, Error)]
-#[error("{0} is no endpoint: write https://HOST or http://HOST:PORT")]
-pub struct InvalidEndpoint(String);
+#[error("{endpoint} {problem}: write https://HOST or http://HOST:PORT")]
+pub struct InvalidEndpoint {
+    endpoint: String,
+    /// What is wrong, for a message that names the endpoint itself.
+    pub problem: &'static str,
+}
 
 /// An answer.
 #[derive(Debug)]
@@ -53,18 +57,37 @@ pub struct Called {
     pub sent: Instant,
 }
 
-/// Whether a text is `https://HOST` or `http://HOST:PORT`.
-pub fn is_endpoint(text: &str) -> bool {
-    parse(text).is_some()
+/// Checks that a text is `https://HOST` or `http://HOST:PORT`.
+///
+/// # Errors
+/// It is not.
+pub fn check_endpoint(text: &str) -> Result<(), InvalidEndpoint> {
+    parse(text).map(|_| ())
 }
 
 /// The URL of every call, and the host that it is signed for.
-fn parse(endpoint: &str) -> Option<(Uri, String)> {
-    let uri: Uri = endpoint.parse().ok()?;
+fn parse(endpoint: &str) -> Result<(Uri, String), InvalidEndpoint> {
+    let invalid = |problem| InvalidEndpoint {
+        endpoint: endpoint.to_owned(),
+        problem,
+    };
+    let uri = endpoint.parse::<Uri>().ok();
+    let authority = uri.as_ref().and_then(Uri::authority).cloned();
+    let (Some(uri), Some(authority)) = (uri, authority) else {
+        return Err(invalid("is no endpoint"));
+    };
     let has_scheme = matches!(uri.scheme_str(), Some("http" | "https"));
     let is_plain = matches!(uri.path(), "" | "/") && uri.query().is_none();
-    let host = uri.authority()?.as_str().to_owned();
-    (has_scheme && is_plain && !host.contains('@')).then_some((uri, host))
+    let host = authority.as_str().to_owned();
+    if !has_scheme || !is_plain || host.contains('@') {
+        return Err(invalid("is no endpoint"));
+    }
+    // A URL may hold any number there.
+    let without_port = host == authority.host();
+    if !without_port && !matches!(authority.port_u16(), Some(1..)) {
+        return Err(invalid("has a port that is not from 1 to 65535"));
+    }
+    Ok((uri, host))
 }
 
 impl CloudClient {
@@ -75,13 +98,16 @@ impl CloudClient {
         credentials: Arc<Credentials>,
         limiter: Arc<Limiter>,
     ) -> Result<Self, InvalidEndpoint> {
-        let invalid = || InvalidEndpoint(endpoint.to_owned());
-        let (uri, host) = parse(endpoint).ok_or_else(invalid)?;
+        let (uri, host) = parse(endpoint)?;
         let region = region.map(HeaderValue::from_str).transpose();
+        let region = region.map_err(|_| InvalidEndpoint {
+            endpoint: endpoint.to_owned(),
+            problem: "has a region that is none",
+        })?;
         Ok(Self {
-            http: Http::new(),
+            http: Http::new(&uri),
             host,
-            region: region.map_err(|_| invalid())?,
+            region,
             uri,
             credentials,
             limiter,
@@ -91,6 +117,11 @@ impl CloudClient {
     /// Whose credentials sign, and where they come from.
     pub fn credentials(&self) -> &Arc<Credentials> {
         &self.credentials
+    }
+
+    /// The proxy that calls go through, `http://HOST:PORT`; None: they go straight.
+    pub fn proxy(&self) -> Option<String> {
+        self.http.proxy()
     }
 
     /// Calls `action` with a JSON `body`; waits before that for the account's limit.

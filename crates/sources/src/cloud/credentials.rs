@@ -13,7 +13,6 @@ use tokio::time::Instant;
 use vodbridge_core::{BoxError, Secret, chain};
 
 use super::CredentialsConfig;
-use super::http::Http;
 use file::{Files, Profile};
 use oidc::Oidc;
 use role::Role;
@@ -149,9 +148,9 @@ impl Credentials {
         } else if let Some(profile) = &config.profile {
             Kind::Profile(Profile::new(profile, &variable))
         } else if let Some(role) = &config.cvm_role {
-            Kind::Role(Role::new(role, Http::new()))
+            Kind::Role(Role::new(role))
         } else if let Some(oidc) = &config.tke_oidc {
-            Kind::Oidc(Oidc::new(oidc, &variable, Http::new())?)
+            Kind::Oidc(Oidc::new(oidc, &variable)?)
         } else if config.secret_id.is_some() || config.secret_key.is_some() {
             let what = "secret_id or secret_key is missing";
             return Err(CredentialsError::new(what, "write both"));
@@ -227,8 +226,8 @@ impl Credentials {
 
     async fn fetch(&self) -> Result<Arc<Key>, CredentialsError> {
         let issued = match &self.kind {
-            Kind::Files(files) => files.read()?,
-            Kind::Profile(profile) => profile.read()?,
+            Kind::Files(files) => files.read().await?,
+            Kind::Profile(profile) => profile.read().await?,
             Kind::Role(role) => role.ask().await?,
             Kind::Oidc(oidc) => oidc.ask().await?,
         };
@@ -279,12 +278,9 @@ fn default_chain(variable: &impl Fn(&str) -> Option<String>) -> Result<Kind, Cre
         return Ok(Kind::Profile(profile));
     }
     if set("TKE_ROLE_ARN").is_some() {
-        return Oidc::new(&super::TkeOidcConfig::default(), variable, Http::new()).map(Kind::Oidc);
+        return Oidc::new(&super::TkeOidcConfig::default(), variable).map(Kind::Oidc);
     }
-    Ok(Kind::Role(Role::new(
-        &super::CvmRoleConfig::default(),
-        Http::new(),
-    )))
+    Ok(Kind::Role(Role::new(&super::CvmRoleConfig::default())))
 }
 
 #[cfg(test)]

@@ -58,7 +58,7 @@ impl CallError {
                 "check `endpoint`, and what stands between here and the cloud"
             }
             Self::Http(_) | Self::TimedOut => {
-                "check `endpoint`, the name resolution, the network and the trusted certificates"
+                "check `endpoint`, the name resolution, the network, the proxy and the trusted certificates"
             }
         }
     }

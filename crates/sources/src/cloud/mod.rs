@@ -10,7 +10,7 @@ mod http;
 mod limiter;
 mod secret_source;
 
-pub use client::{Called, CloudClient, InvalidEndpoint, Turn, is_endpoint};
+pub use client::{Called, CloudClient, InvalidEndpoint, Turn, check_endpoint};
 pub use config::{
     CredentialsConfig, CvmRoleConfig, DEFAULT_ENDPOINT, ProfileConfig, TkeOidcConfig,
 };

@@ -64,20 +64,21 @@ async fn inspect(sink: String, OpenSink { broker, topics }: &OpenSink) -> Checke
         broker.reached().await;
         broker.inspect(topics).await
     });
-    let failed = |what: String| Inspection {
+    let failed = |what: String, remedy: &str| Inspection {
         findings: vec![Finding {
             blocking: true,
             what,
-            remedy: "look at the address, the credentials and whether the broker runs".to_owned(),
+            remedy: remedy.to_owned(),
         }],
         ..Inspection::default()
     };
+    let look = "look at the address, the credentials and whether the broker runs";
     let inspection = match looked.await {
         Ok(Ok(inspection)) => inspection,
-        Ok(Err(error)) => failed(vodbridge_core::chain(&*error)),
+        Ok(Err(error)) => failed(vodbridge_core::chain(&*error), look),
         Err(_) => match broker.health().problem {
-            Some(problem) => failed(format!("{}; {}", problem.what, problem.remedy)),
-            None => failed(format!("not reached within {REACH:?}")),
+            Some(problem) => failed(problem.what, &problem.remedy),
+            None => failed(format!("not reached within {REACH:?}"), look),
         },
     };
     let ok = !inspection.findings.iter().any(|finding| finding.blocking);

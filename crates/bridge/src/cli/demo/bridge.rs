@@ -84,6 +84,7 @@ impl Bridge {
         Parts {
             sinks: self.sinks.clone(),
             queues: self.queues.clone(),
+            draining: self.begin.clone(),
         }
     }
 
@@ -104,13 +105,18 @@ impl Bridge {
 pub(super) struct Parts {
     sinks: Vec<Arc<dyn Sink>>,
     queues: BTreeMap<String, Arc<HealthCell>>,
+    draining: CancellationToken,
 }
 
 impl Parts {
-    /// How each is, by name.
-    pub(super) fn health(&self) -> impl Iterator<Item = (&str, Health)> {
+    /// How each is, by name; of none in a drain, where being down is nothing to tell.
+    pub(super) fn health(&self) -> Vec<(&str, Health)> {
+        if self.draining.is_cancelled() {
+            return Vec::new();
+        }
         let sinks = self.sinks.iter().map(|sink| (sink.name(), sink.health()));
         let queues = self.queues.iter();
-        sinks.chain(queues.map(|(name, health)| (name.as_str(), health.get())))
+        let queues = queues.map(|(name, health)| (name.as_str(), health.get()));
+        sinks.chain(queues).collect()
     }
 }

@@ -176,7 +176,8 @@ impl Show {
     }
 
     fn look(&mut self) {
-        let told = self.parts.health().filter_map(|(name, health)| {
+        let health = self.parts.health().into_iter();
+        let told = health.filter_map(|(name, health)| {
             let before = self.troubles.get(name);
             let well = matches!(health.state, State::Starting | State::Up);
             let news = match before {

@@ -145,7 +145,8 @@ fn introduction(plan: &Plan, cloud: &Cloud) -> String {
     };
     let mut text = format!(
         "the cloud is simulated on {endpoint}: {issued} for each application, seed {seed}\n\
-         SIMULATE_SECRET_KEY being the key, a bridge gets them with\n\nsources:"
+         a bridge with these sources gets them, with the key in its variable SIMULATE_SECRET_KEY:\n\n\
+         sources:"
     );
     for sub_app_id in &plan.sub_app_ids {
         let posted = plan.callbacks.get(sub_app_id);

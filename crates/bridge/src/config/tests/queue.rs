@@ -62,7 +62,8 @@ routes: { pulled: { match: { source: reliable }, to: { events: {} } } }";
 
 #[test]
 fn endpoints() {
-    let problem = "is no endpoint of the cloud's API; write https://HOST, without a path; http://HOST:PORT is for a simulator";
+    let problem =
+        "is no endpoint; write https://HOST, without a path; http://HOST:PORT is for a simulator";
     for endpoint in [
         "vod.tencentcloudapi.com",
         "ftp://a",
@@ -72,6 +73,10 @@ fn endpoints() {
         "''",
     ] {
         one_of_queue(&format!("endpoint: {endpoint}"), "endpoint", problem);
+    }
+    for endpoint in ["http://a:99999", "https://a:0", "'https://a:'"] {
+        let problem = problem.replace("is no endpoint", "has a port that is not from 1 to 65535");
+        one_of_queue(&format!("endpoint: {endpoint}"), "endpoint", &problem);
     }
     for endpoint in [
         "http://simulator:9700",

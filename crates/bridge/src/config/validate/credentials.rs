@@ -1,7 +1,7 @@
 //! Credentials of queue sources: one way to get them, and a whole one.
 
 use vodbridge_core::chain;
-use vodbridge_sources::cloud::{Credentials, CredentialsConfig, is_endpoint};
+use vodbridge_sources::cloud::{Credentials, CredentialsConfig, check_endpoint};
 
 use super::Check;
 use crate::config::tree::KeyPath;
@@ -51,10 +51,11 @@ fn details(config: &CredentialsConfig, path: &KeyPath, check: &mut Check<'_>) {
     let role = config.cvm_role.as_ref().and_then(|r| r.endpoint.as_ref());
     let token_service = config.tke_oidc.as_ref().and_then(|t| t.endpoint.as_ref());
     for (way, endpoint) in [("cvm_role", role), ("tke_oidc", token_service)] {
-        let good = endpoint.is_none_or(|endpoint| is_endpoint(endpoint));
         let at = path.join(way).join("endpoint");
         let remedy = "write https://HOST or http://HOST, without a path";
-        check.that(good, &at, "is no endpoint", remedy);
+        if let Some(Err(error)) = endpoint.map(|endpoint| check_endpoint(endpoint)) {
+            check.that(false, &at, error.problem, remedy);
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use vodbridge_sources::cloud::is_endpoint;
+use vodbridge_sources::cloud::check_endpoint;
 use vodbridge_sources::queue::QueueConfig;
 use vodbridge_vod::api::MAX_EVENTS;
 
@@ -34,8 +34,9 @@ pub(super) fn check(config: &QueueConfig, path: &KeyPath, check: &mut Check<'_>)
     );
     let endpoint = path.join("endpoint");
     let remedy = "write https://HOST, without a path; http://HOST:PORT is for a simulator";
-    let good = is_endpoint(&config.endpoint);
-    check.that(good, &endpoint, "is no endpoint of the cloud's API", remedy);
+    if let Err(error) = check_endpoint(&config.endpoint) {
+        check.that(false, &endpoint, error.problem, remedy);
+    }
     let plain = |name: &String| {
         !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-')
     };

@@ -202,8 +202,10 @@ fn an_endpoint_is_a_scheme_and_a_host() {
         "https://vod.tencentcloudapi.com",
         "http://127.0.0.1:9700",
         "https://h:8443/",
+        "http://[::1]",
+        "http://[::1]:65535",
     ] {
-        assert!(is_endpoint(good), "{good}");
+        check_endpoint(good).unwrap();
     }
     for bad in [
         "",
@@ -214,7 +216,10 @@ fn an_endpoint_is_a_scheme_and_a_host() {
         "https://h/v2",
         "https://h?a",
         "https://u:p@h",
+        "http://h:99999",
+        "http://h:0",
+        "http://[::1]:65536",
     ] {
-        assert!(!is_endpoint(bad), "{bad}");
+        check_endpoint(bad).unwrap_err();
     }
 }

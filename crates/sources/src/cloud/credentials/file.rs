@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use tokio::fs;
 use vodbridge_core::Secret;
 
 use super::{CredentialsError, Issued, Key};
@@ -44,20 +45,24 @@ impl Files {
         }
     }
 
-    pub(super) fn read(&self) -> Result<Issued, CredentialsError> {
+    pub(super) async fn read(&self) -> Result<Issued, CredentialsError> {
+        let token = match &self.token {
+            Some(token) => Some(read(token).await?),
+            None => None,
+        };
         Ok(Issued::lasting(Key {
-            id: read(&self.id)?.expose().to_owned(),
-            key: read(&self.key)?,
-            token: self.token.as_ref().map(read).transpose()?,
+            id: read(&self.id).await?.expose().to_owned(),
+            key: read(&self.key).await?,
+            token,
         }))
     }
 }
 
-fn read(source: &SecretSource) -> Result<Secret, CredentialsError> {
+async fn read(source: &SecretSource) -> Result<Secret, CredentialsError> {
     match source {
         SecretSource::Value(value) => Ok(value.clone()),
         SecretSource::File { file } => {
-            let text = read_text(file)?;
+            let text = read_text(file).await?;
             let text = text.trim_end_matches(['\r', '\n']);
             if text.is_empty() {
                 let what = format!("the file {} is empty", file.display());
@@ -68,16 +73,17 @@ fn read(source: &SecretSource) -> Result<Secret, CredentialsError> {
     }
 }
 
-fn read_text(file: &Path) -> Result<String, CredentialsError> {
+/// Off the runtime's workers: a file may be on a disk that hangs.
+async fn read_text(file: &Path) -> Result<String, CredentialsError> {
     let failed = |error: std::io::Error| {
         let what = format!("the file {} cannot be read", file.display());
         CredentialsError::new(what, "let this user read it, or name another").because(error)
     };
-    if std::fs::metadata(file).map_err(failed)?.len() > LARGEST {
+    if fs::metadata(file).await.map_err(failed)?.len() > LARGEST {
         let what = format!("the file {} is too large for a secret", file.display());
         return Err(CredentialsError::new(what, "name another"));
     }
-    std::fs::read_to_string(file).map_err(failed)
+    fs::read_to_string(file).await.map_err(failed)
 }
 
 /// A profile file as the vendor's tools write it: INI.
@@ -108,8 +114,8 @@ impl Profile {
         format!("the profile [{}] of {}", self.section, self.file.display())
     }
 
-    pub(super) fn read(&self) -> Result<Issued, CredentialsError> {
-        let text = read_text(&self.file)?;
+    pub(super) async fn read(&self) -> Result<Issued, CredentialsError> {
+        let text = read_text(&self.file).await?;
         let value = |key| {
             value(&text, &self.section, key).ok_or_else(|| {
                 let what = format!("there is no {key} in {}", self.describe());

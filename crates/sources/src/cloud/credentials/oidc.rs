@@ -56,7 +56,6 @@ impl Oidc {
     pub(super) fn new(
         config: &TkeOidcConfig,
         variable: &impl Fn(&str) -> Option<String>,
-        http: Http,
     ) -> Result<Self, CredentialsError> {
         let part = |given: Option<String>, key: &str, name: &str| {
             given
@@ -80,7 +79,7 @@ impl Oidc {
                 "TKE_WEB_IDENTITY_TOKEN_FILE",
             )?
             .into(),
-            http,
+            http: Http::new(&endpoint.parse().unwrap_or_default()),
         })
     }
 
@@ -90,7 +89,8 @@ impl Oidc {
 
     /// The token file is read each time: Kubernetes changes it.
     pub(super) async fn ask(&self) -> Result<Issued, CredentialsError> {
-        let token = std::fs::read_to_string(&self.token_file).map_err(|error| {
+        let token = tokio::fs::read_to_string(&self.token_file).await;
+        let token = token.map_err(|error| {
             let what = format!("the file {} cannot be read", self.token_file.display());
             CredentialsError::new(what, REMEDY).because(error)
         })?;

@@ -46,12 +46,12 @@ struct Answer {
 }
 
 impl Role {
-    pub(super) fn new(config: &CvmRoleConfig, http: Http) -> Self {
+    pub(super) fn new(config: &CvmRoleConfig) -> Self {
         let endpoint = config.endpoint.as_deref().unwrap_or(METADATA);
         Self {
             endpoint: endpoint.trim_end_matches('/').to_owned(),
             role: config.role.clone(),
-            http,
+            http: Http::new(&endpoint.parse().unwrap_or_default()),
         }
     }
 
