@@ -44,7 +44,10 @@ pub(super) fn check(
             Entry::Occupied(taken) => {
                 let other = taken.get();
                 let problem = format!("is the same as {other} ({})", check.tree.origin(other));
-                let remedy = "give each file sink and each spool a directory of its own";
+                let remedy = match path.to_string().ends_with("spool.directory") {
+                    true => "give each spool a directory of its own",
+                    false => "give each file sink a directory of its own",
+                };
                 check.that(false, &path, problem, remedy);
             }
         }
