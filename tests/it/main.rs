@@ -29,6 +29,7 @@ mod simulate;
 mod simulator;
 mod spool;
 mod spool_cli;
+mod spool_load;
 mod topology;
 mod verify;
 mod workload;

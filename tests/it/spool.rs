@@ -1,15 +1,14 @@
 //! With a spool the cloud gets its 200 while the broker is away, and every event arrives later.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
-use std::time::{Duration, SystemTime};
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use tokio::time::{Instant, sleep};
 use vodbridge_tests::bridge::Bridge;
 use vodbridge_tests::brokers::Kind;
 
-use crate::load::{Load, Tally, numbers};
+use crate::load::numbers;
 use crate::own::{Own, kept, notification, own_kafka, own_nats, own_rabbitmq};
 
 /// The cloud must have its answer by then; at 5 s it has given up.
@@ -17,7 +16,7 @@ const IN_TIME: Duration = Duration::from_millis(4_500);
 /// For an answer of any kind.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// From the return of a broker until the spool is empty.
-const RECOVERY: Duration = Duration::from_secs(60);
+pub(crate) const RECOVERY: Duration = Duration::from_secs(60);
 
 /// Records that are tried at once while their sink does not answer. A broker that starts can take
 /// one and say so too late.
@@ -28,7 +27,7 @@ const FILES: usize = 8;
 /// Events of each file.
 const EVENTS: usize = 12;
 
-const SPOOL: &str = "sources:
+pub(crate) const SPOOL: &str = "sources:
   callback:
     webhook: { patience: 9s, spool: { directory: '{directory}/spool', ephemeral: true } }";
 
@@ -81,7 +80,7 @@ async fn post_all(bridge: &Bridge, events: std::ops::Range<usize>) -> Result<Tol
     Ok(Told { ids, times })
 }
 
-async fn records(bridge: &Bridge) -> Result<f64> {
+pub(crate) async fn records(bridge: &Bridge) -> Result<f64> {
     Ok(bridge.metrics().await?.sum("vodbridge_spool_records", &[]))
 }
 
@@ -232,32 +231,6 @@ async fn a_drain_leaves_what_waits_to_the_next_start() -> Result<()> {
     Ok(())
 }
 
-/// When each file of a directory was written last, and its length.
-fn written(directory: &Path) -> Result<Vec<(String, SystemTime, u64)>> {
-    let mut files = Vec::new();
-    for entry in std::fs::read_dir(directory)? {
-        let (entry, name) = entry.map(|e| (e.metadata(), e.file_name()))?;
-        let entry = entry?;
-        let name = name.to_string_lossy().into_owned();
-        files.push((name, entry.modified()?, entry.len()));
-    }
-    files.sort();
-    Ok(files)
-}
-
-#[tokio::test]
-async fn while_the_broker_works_nothing_touches_the_disk() -> Result<()> {
-    let own = own_nats().await?;
-    let bridge = own.setup(SPOOL)?.start().await?;
-    let spool = bridge.directory().join("spool");
-    let before = written(&spool)?;
-    let load = Load::start(bridge.webhook(), 64, 4_999, notification);
-    let tally = load.finish().await;
-    assert_eq!(tally.confirmed.len(), 5_000);
-    assert_eq!(before, written(&spool)?);
-    Ok(())
-}
-
 #[tokio::test]
 async fn a_full_spool_answers_nothing_and_loses_nothing_that_it_answered() -> Result<()> {
     let mut own = own_kafka().await?;
@@ -303,86 +276,4 @@ async fn a_full_spool_answers_nothing_and_loses_nothing_that_it_answered() -> Re
     found.retain(|number| *number < answered);
     assert_eq!(found, Vec::from_iter(0..answered));
     Ok(())
-}
-
-/// Bytes of memory that a process has.
-fn resident(process: u32) -> Result<u64> {
-    let status = std::fs::read_to_string(format!("/proc/{process}/status"))?;
-    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
-    let kilobytes = line.and_then(|line| line.trim().split(' ').next());
-    Ok(kilobytes.context("no VmRSS")?.parse::<u64>()? << 10)
-}
-
-/// Numbers of notifications that come before those of the outage.
-const BEFORE: std::ops::Range<usize> = 0..20_000;
-const OUTAGE: std::ops::Range<usize> = 20_000..120_000;
-
-async fn post_at_once(bridge: &Bridge, numbers: &std::ops::Range<usize>) -> Result<(Tally, f64)> {
-    let start = Instant::now();
-    let load = Load::start_at(bridge.webhook(), 256, numbers.clone(), notification);
-    let tally = load.finish().await;
-    ensure!(
-        tally.refused.is_empty(),
-        "{:?}",
-        tally.refused.first_key_value()
-    );
-    ensure!(tally.broken.is_empty(), "{:?}", tally.broken.first());
-    Ok((tally, numbers.len() as f64 / start.elapsed().as_secs_f64()))
-}
-
-#[allow(
-    clippy::print_stdout,
-    reason = "shown where a test is asked for its output"
-)]
-#[tokio::test]
-async fn a_hundred_thousand_events_come_back_with_flat_memory() -> Result<()> {
-    let mut own = own_kafka().await?;
-    let bridge = own.setup(SPOOL)?.start().await?;
-    let (direct, direct_rate) = post_at_once(&bridge, &BEFORE).await?;
-    let before = resident(bridge.id())?;
-
-    own.broker.stop().await?;
-    let (spooled, spooled_rate) = post_at_once(&bridge, &OUTAGE).await?;
-    let outage = resident(bridge.id())?;
-    let waiting = records(&bridge).await?;
-    ensure!(
-        waiting >= 0.9 * OUTAGE.len() as f64,
-        "only {waiting} waited"
-    );
-
-    own.broker.restart().await?;
-    let (mut most, mut first, start) = (0, None, Instant::now());
-    loop {
-        let left = records(&bridge).await?;
-        if left < waiting {
-            first.get_or_insert_with(Instant::now);
-        }
-        if left == 0.0 {
-            break;
-        }
-        most = most.max(resident(bridge.id())?);
-        ensure!(
-            start.elapsed() < 2 * RECOVERY,
-            "{left} left\n{}",
-            bridge.log()
-        );
-        sleep(Duration::from_millis(100)).await;
-    }
-    let delivering = first.unwrap_or(start).elapsed().as_secs_f64();
-    println!(
-        "events/s: {direct_rate:.0} directly, {spooled_rate:.0} into the spool, {:.0} out of it; \
-         resident MiB: {} before, {} in the outage, at most {} after it",
-        waiting / delivering,
-        before >> 20,
-        outage >> 20,
-        most >> 20
-    );
-    for resident in [outage, most] {
-        ensure!(resident < before + (128 << 20), "{before} {outage} {most}");
-    }
-    let found = numbers(&own.read().await?)?;
-    direct.loss(&found).none("Kafka works")?;
-    spooled
-        .loss(&found)
-        .none("Kafka stopped for 100,000 events")
 }

@@ -19,7 +19,7 @@ fn defaults() {
 fn mistakes() {
     one_of_webhook(
         "spool: { max_bytes: 1GiB }",
-        "prod.yaml: sources.callback.webhook.spool.directory: missing",
+        "prod.yaml: sources.callback.webhook.spool.directory: is required and missing",
     );
     one_of_webhook(
         "spool: { directory: /s, max_size: 1GiB }",
@@ -43,13 +43,13 @@ fn mistakes() {
 fn a_directory_is_for_one() {
     one(
         "{ state_directory: /s, sources: { callback: { webhook: { spool: { directory: /s/ } } } } }",
-        "prod.yaml: sources.callback.webhook.spool.directory: is the same as state_directory (prod.yaml); give each file sink and each spool a directory of its own",
+        "prod.yaml: sources.callback.webhook.spool.directory: is the same as state_directory (prod.yaml); give each spool a directory of its own",
     );
     one(
         "sources: {
            callback: { webhook: { spool: { directory: /s } } },
            other: { webhook: { listen: '127.0.0.1:8081', sub_app_id: 2, spool: { directory: /s/../s } } } }",
-        "prod.yaml: sources.other.webhook.spool.directory: is the same as sources.callback.webhook.spool.directory (prod.yaml); give each file sink and each spool a directory of its own",
+        "prod.yaml: sources.other.webhook.spool.directory: is the same as sources.callback.webhook.spool.directory (prod.yaml); give each spool a directory of its own",
     );
     let below = "{ state_directory: /s, sources: { callback: { webhook: { spool: { directory: /s/spool } } } } }";
     assert!(load_over(below).is_ok());

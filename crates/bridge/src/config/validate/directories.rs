@@ -15,23 +15,23 @@ pub(super) fn check(
     sinks: &BTreeMap<String, Sink>,
     check: &mut Check<'_>,
 ) {
-    let state = (KeyPath::of(["state_directory"]), state_directory);
+    let state = (KeyPath::of(["state_directory"]), state_directory, "bridge");
     let files = sinks.iter().filter_map(|(name, sink)| match sink {
         Sink::File(config) => {
             let path = KeyPath::of(["sinks", name, "file", "directory"]);
-            Some((path, config.directory.as_path()))
+            Some((path, config.directory.as_path(), "file sink"))
         }
         _ => None,
     });
     let spools = sources.iter().filter_map(|(name, source)| match source {
         Source::Webhook(config) => {
             let path = KeyPath::of(["sources", name, "webhook", "spool", "directory"]);
-            Some((path, config.spool.as_ref()?.directory.as_path()))
+            Some((path, config.spool.as_ref()?.directory.as_path(), "spool"))
         }
         Source::Queue(_) => None,
     });
     let mut seen: BTreeMap<PathBuf, KeyPath> = BTreeMap::new();
-    for (path, directory) in once(state).chain(files).chain(spools) {
+    for (path, directory, whose) in once(state).chain(files).chain(spools) {
         let can_be =
             !directory.as_os_str().is_empty() && (directory.is_dir() || !directory.exists());
         let remedy = "name one, or a path where one can be made";
@@ -44,7 +44,7 @@ pub(super) fn check(
             Entry::Occupied(taken) => {
                 let other = taken.get();
                 let problem = format!("is the same as {other} ({})", check.tree.origin(other));
-                let remedy = "give each file sink and each spool a directory of its own";
+                let remedy = format!("give each {whose} a directory of its own");
                 check.that(false, &path, problem, remedy);
             }
         }
