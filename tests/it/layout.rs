@@ -207,6 +207,16 @@ fn there_is_one_tls_provider() {
     );
 }
 
+/// A bridge that confirms before the ack is built for one test, which asks for it by name.
+#[test]
+fn nothing_enables_what_breaks_the_guarantee() {
+    let metadata = &*METADATA;
+    let broken = |features: &BTreeSet<String>| features.contains("confirm-before-ack");
+    assert!(!(metadata.resolve.nodes.iter()).any(|node| broken(&node.features)));
+    let mut dependencies = metadata.members().flat_map(|it| &it.dependencies);
+    assert!(!dependencies.any(|dependency| broken(&dependency.features)));
+}
+
 #[test]
 fn no_abandoned_yaml_parser_is_used() {
     let metadata = &*METADATA;

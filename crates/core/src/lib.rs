@@ -1,6 +1,9 @@
 //! The part of vodbridge that knows no I/O: events and their encoded form, the sink port, routes,
 //! delivery with its deadline, and what is remembered between the copies of an event.
 
+#[cfg(all(feature = "confirm-before-ack", not(debug_assertions)))]
+compile_error!("confirm-before-ack loses events: only the tests of the oracle may have it");
+
 mod away;
 pub mod cloudevents;
 pub mod config;

@@ -148,6 +148,11 @@ impl Attempts<'_> {
         } = self.target;
         metrics.published.inc();
         presence.asked();
+        if cfg!(feature = "confirm-before-ack") {
+            let (sink, envelope) = (sink.clone(), self.envelope.clone());
+            tokio::spawn(async move { sink.publish(&envelope).await });
+            return Ok(());
+        }
         let start = Instant::now();
         let bound = sink.attempt_timeout();
         let mut publish = sink.publish(self.envelope);
