@@ -109,6 +109,16 @@ def publish(address, topic, bodies, key=None, headers=None):
 
 def read(address, prefix, at_least=0, within=30):
     """Everything on the topics whose name starts with `prefix`."""
+    yield from map(described, records(address, prefix, at_least, within))
+
+
+def bodies(address, prefix):
+    """The bodies of everything on the topics whose name starts with `prefix`."""
+    for record in records(address, prefix):
+        yield record.value()
+
+
+def records(address, prefix, at_least=0, within=30):
     deadline = Deadline(at_least, within)
     consumer = Consumer(
         {
@@ -133,7 +143,7 @@ def read(address, prefix, at_least=0, within=30):
             if record.error() is None:
                 offsets[place] = record.offset() + 1
                 count += 1
-                yield described(record)
+                yield record
             elif record.error().code() == KafkaError._PARTITION_EOF:
                 unfinished.discard(place)
             else:
@@ -180,4 +190,5 @@ if __name__ == "__main__":
         in_sync,
         publish,
         read,
+        bodies,
     )

@@ -4,7 +4,7 @@ import asyncio
 
 import nats
 from cloudevents.core.bindings.http import HTTPMessage, from_http_event
-from nats.js.api import StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, StreamConfig
 
 from command import Deadline, message, run
 
@@ -115,6 +115,20 @@ async def read(stream, name, at_least=0, within=30):
             return messages
 
 
+def bodies(address, name):
+    """The bodies of everything in the stream."""
+    with asyncio.Runner() as runner:
+        connection = runner.run(nats.connect(address.split(","), allow_reconnect=False))
+        stream = connection.jetstream(timeout=20)
+        # Reading on may wait for whoever takes the bodies.
+        config = ConsumerConfig(ack_policy=AckPolicy.NONE, inactive_threshold=600)
+        consumer = runner.run(stream.pull_subscribe(">", stream=name, config=config))
+        while waiting := runner.run(consumer.consumer_info()).num_pending:
+            fetched = runner.run(consumer.fetch(min(waiting, 1024), timeout=10))
+            yield from (received.data for received in fetched)
+        runner.run(connection.close())
+
+
 def described(received):
     headers = dict(received.headers or {})
     return message(
@@ -140,4 +154,5 @@ if __name__ == "__main__":
         step_down,
         publish,
         read,
+        bodies,
     )

@@ -88,6 +88,22 @@ def ready(channel, queue):
     channel.cancel()
 
 
+def bodies(channel, queue):
+    """Takes what is ready now out of the queue, and gives the bodies."""
+    left = next(count(channel, queue))
+    if not left:
+        return
+    channel.basic_qos(prefetch_count=1024)
+    for method, _, body in channel.consume(queue):
+        yield body
+        left -= 1
+        if left % 512 == 0:
+            channel.basic_ack(method.delivery_tag, multiple=True)
+        if not left:
+            break
+    channel.cancel()
+
+
 def described(method, properties, body):
     headers = properties.headers or {}
     named = {
@@ -119,4 +135,5 @@ if __name__ == "__main__":
         count,
         publish,
         read,
+        bodies,
     )

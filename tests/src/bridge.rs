@@ -34,6 +34,8 @@ pub struct Bridge {
 /// A configuration in a directory of its own, to run commands on before or beside a bridge.
 #[derive(Debug)]
 pub struct Setup {
+    /// Another build of the binary than the one under test.
+    binary: Option<PathBuf>,
     admin: String,
     webhook: String,
     directory: TempDir,
@@ -62,6 +64,7 @@ impl Setup {
         std::fs::write(directory.path().join("base.yaml"), base)?;
         std::fs::write(directory.path().join("test.yaml"), configuration)?;
         Ok(Self {
+            binary: None,
             admin,
             webhook,
             directory,
@@ -73,12 +76,20 @@ impl Setup {
         self.directory.path()
     }
 
+    /// Runs another build of the binary.
+    #[must_use]
+    pub fn with_binary(mut self, binary: PathBuf) -> Self {
+        self.binary = Some(binary);
+        self
+    }
+
     /// A command of the binary on this configuration, for example `provision`.
     ///
     /// # Errors
     /// Where there is no binary.
     pub fn command(&self, arguments: &[&str]) -> Result<Command> {
-        let mut command = bound_to_us(installed::vodbridge()?);
+        let binary = self.binary.clone().map_or_else(installed::vodbridge, Ok)?;
+        let mut command = bound_to_us(binary);
         command
             .args(arguments)
             .args(["--config", "base.yaml", "--config", "test.yaml"])
@@ -293,6 +304,11 @@ impl Bridge {
     /// What it has logged so far, as text.
     pub fn log(&self) -> String {
         self.process.log()
+    }
+
+    /// The end of its log, for messages.
+    pub fn log_tail(&self) -> String {
+        self.process.log_tail()
     }
 
     /// Its process id.

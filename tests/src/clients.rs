@@ -2,7 +2,7 @@
 //! project did not write. They also make and remove topics, queues and streams for the tests.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -10,6 +10,7 @@ use anyhow::{Context, Result, ensure};
 use base64::Engine;
 use serde::{Deserialize, Deserializer};
 use serde_json::{Value, json};
+use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -101,6 +102,11 @@ fn bytes<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error
         .map_err(serde::de::Error::custom)
 }
 
+fn script(name: &str) -> PathBuf {
+    let clients = Path::new(env!("CARGO_MANIFEST_DIR")).join("clients");
+    clients.join(name)
+}
+
 /// A client of one broker.
 #[derive(Debug, Clone)]
 pub struct Client {
@@ -153,11 +159,8 @@ impl Client {
     /// # Errors
     /// Where it fails; the message holds the client's own.
     pub async fn call(&self, command: &str, arguments: Value) -> Result<Vec<Value>> {
-        let script = Path::new(env!("CARGO_MANIFEST_DIR"))
-            .join("clients")
-            .join(self.script);
         let run = Command::new(installed::tool("python")?)
-            .arg(script)
+            .arg(script(self.script))
             .args([&self.address, command, &arguments.to_string()])
             .stdin(Stdio::null())
             .kill_on_drop(true)
@@ -171,6 +174,44 @@ impl Client {
         ensure!(output.status.success(), "{}: {errors}", what());
         let lines = serde_json::Deserializer::from_slice(&output.stdout).into_iter();
         lines.collect::<Result<_, _>>().with_context(what)
+    }
+
+    /// Hands over the bodies of everything at `place`, a prefix of topics, a queue or a stream, one
+    /// by one: there may be more of them than fit into memory. Returns how many there were. None of
+    /// them may hold a line break.
+    ///
+    /// # Errors
+    /// Where they cannot be read, or `each` fails.
+    pub async fn bodies(
+        &self,
+        place: &str,
+        mut each: impl FnMut(&[u8]) -> Result<()>,
+    ) -> Result<u64> {
+        let arguments = json!({ self.place: place }).to_string();
+        let what = || format!("{} bodies {arguments}", self.script);
+        let mut child = Command::new(installed::tool("python")?)
+            .arg(script(self.script))
+            .args([&self.address, "bodies", &arguments])
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .kill_on_drop(true)
+            .spawn()
+            .with_context(what)?;
+        let output = child.stdout.take().context("no output")?;
+        let mut output = BufReader::with_capacity(1 << 20, output);
+        let (mut count, mut line) = (0, Vec::new());
+        loop {
+            line.clear();
+            let read = timeout(PATIENCE, output.read_until(b'\n', &mut line));
+            if read.await.with_context(what)?? == 0 {
+                break;
+            }
+            each(line.trim_ascii_end())?;
+            count += 1;
+        }
+        let status = child.wait().await?;
+        ensure!(status.success(), "{}: {status}", what());
+        Ok(count)
     }
 
     /// The port of the member of a cluster that leads the topic, queue or stream `place`, once there

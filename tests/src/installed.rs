@@ -29,6 +29,21 @@ pub fn kafka_class_path() -> Result<OsString> {
     Ok(existing(cache().join("kafka"))?.join("*").into_os_string())
 }
 
+/// The version of Apache Kafka.
+///
+/// # Errors
+/// Where the jars are not there; the message says how to get them.
+pub fn kafka_version() -> Result<String> {
+    for jar in std::fs::read_dir(existing(cache().join("kafka"))?)? {
+        let jar = jar?.file_name().to_string_lossy().into_owned();
+        let version = jar.strip_prefix("kafka-clients-");
+        if let Some(version) = version.and_then(|rest| rest.strip_suffix(".jar")) {
+            return Ok(version.to_owned());
+        }
+    }
+    bail!("there is no jar of Kafka's clients")
+}
+
 /// The `vodbridge` binary under test: `VODBRIDGE_TEST_BIN`, else the one built beside the tests.
 ///
 /// # Errors

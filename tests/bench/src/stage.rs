@@ -112,8 +112,7 @@ async fn kafka(partitions: &str, bodies: Bodies, far: bool) -> Result<Stage> {
         .option("log.retention.check.interval.ms", "5000")
         .option("log.segment.delete.delay.ms", "1000");
     if far {
-        let advertised = format!("PLAINTEXT://127.0.0.1:{relay_port}");
-        kind = kind.option("advertised.listeners", &advertised);
+        kind = kind.behind(relay_port);
     }
     let broker = Broker::start(kind).await?;
     let mut environment = Environment::default();

@@ -18,6 +18,8 @@ use crate::process::bound_to_us;
 pub struct Kafka {
     id: usize,
     port: u16,
+    /// What it tells clients to come to.
+    advertised_port: u16,
     controller_port: u16,
     /// Of all members of the cluster, itself included.
     voters: String,
@@ -48,10 +50,11 @@ impl Kafka {
     /// # Errors
     /// Where no port is free.
     pub fn new() -> Result<Self> {
-        let controller_port = free_port()?;
+        let (port, controller_port) = (free_port()?, free_port()?);
         Ok(Self {
             id: 1,
-            port: free_port()?,
+            port,
+            advertised_port: port,
             controller_port,
             voters: voter(1, controller_port),
             options: Vec::new(),
@@ -82,6 +85,13 @@ impl Kafka {
         }))
     }
 
+    /// Sends clients to another port, which leads to it.
+    #[must_use]
+    pub fn behind(mut self, port: u16) -> Self {
+        self.advertised_port = port;
+        self
+    }
+
     /// Sets a broker option, for example `auto.create.topics.enable`.
     #[must_use]
     pub fn option(mut self, name: &str, value: &str) -> Self {
@@ -93,6 +103,7 @@ impl Kafka {
         let Self {
             id,
             port,
+            advertised_port,
             controller_port,
             voters,
             options,
@@ -102,7 +113,7 @@ impl Kafka {
             "process.roles=broker,controller\n\
              node.id={id}\n\
              listeners=PLAINTEXT://127.0.0.1:{port},CONTROLLER://127.0.0.1:{controller_port}\n\
-             advertised.listeners=PLAINTEXT://127.0.0.1:{port}\n\
+             advertised.listeners=PLAINTEXT://127.0.0.1:{advertised_port}\n\
              controller.listener.names=CONTROLLER\n\
              controller.quorum.voters={voters}\n\
              log.dirs={}\n\
@@ -186,7 +197,7 @@ impl Kind for Kafka {
             stream.read_exact(&mut host).await?;
             brokers.push(stream.read_u32().await?);
         }
-        let registered = brokers.contains(&self.port.into());
+        let registered = brokers.contains(&self.advertised_port.into());
         ensure!(registered, "not registered yet, but {brokers:?} are");
         Ok(())
     }

@@ -21,7 +21,7 @@ use crate::process::Process;
 use crate::scratch;
 
 /// How long a broker may take to start or to stop, on a machine that compiles beside it.
-const PATIENCE: Duration = Duration::from_secs(90);
+const PATIENCE: Duration = Duration::from_secs(180);
 
 /// What differs between the kinds of brokers.
 pub trait Kind: Sized + Send + Sync + 'static {
