@@ -15,6 +15,7 @@ mod hostile;
 mod layout;
 mod load;
 mod main_job;
+mod oracle;
 mod outage;
 mod own;
 mod queue;

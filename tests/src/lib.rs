@@ -11,6 +11,7 @@ pub mod clients;
 pub mod http;
 pub mod installed;
 pub mod metrics;
+pub mod oracle;
 pub mod ports;
 pub mod process;
 pub mod proxy;
