@@ -7,6 +7,7 @@ mod cli;
 mod clients;
 mod cluster;
 mod copies;
+mod dead_letter;
 mod demo;
 mod deploy;
 mod destinations;

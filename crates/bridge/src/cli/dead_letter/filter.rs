@@ -7,31 +7,33 @@ use clap::builder::PossibleValuesParser;
 use vodbridge_core::{Content, DeadLetter, Glob, Reason};
 use vodbridge_vod::catalogue::TYPE_PREFIX;
 
+/// The heading of these options.
+const WHICH: &str = "Which";
+
 /// What a dead letter must have. Of a filter that is given several times, one has to hold.
 #[derive(Debug, Default, Args)]
-#[command(next_help_heading = "Which")]
 pub(super) struct Filter {
     /// Why it became a dead letter.
-    #[arg(long, value_parser = reasons())]
+    #[arg(help_heading = WHICH, long, value_parser = reasons())]
     reason: Vec<String>,
     /// Its event's type, `*` for any characters: TranscodeComplete, com.tencent.cloud.vod.*. A raw
     /// notification has none.
-    #[arg(long = "type", value_name = "GLOB")]
+    #[arg(help_heading = WHICH, long = "type", value_name = "GLOB")]
     ty: Vec<String>,
     /// The source that it came from.
-    #[arg(long)]
+    #[arg(help_heading = WHICH, long)]
     source: Vec<String>,
     /// The sink that refused it.
-    #[arg(long)]
+    #[arg(help_heading = WHICH, long)]
     sink: Vec<String>,
     /// Given up at this time or later: 2026-11-24T08:00:00Z, or so long ago: 2h.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(help_heading = WHICH, long, value_name = "TIME", value_parser = moment)]
     since: Option<SystemTime>,
     /// Given up before this time.
-    #[arg(long, value_name = "TIME", value_parser = moment)]
+    #[arg(help_heading = WHICH, long, value_name = "TIME", value_parser = moment)]
     until: Option<SystemTime>,
     /// Its id, or how that begins.
-    #[arg(long, value_name = "ID")]
+    #[arg(help_heading = WHICH, long, value_name = "ID")]
     id: Vec<String>,
 }
 

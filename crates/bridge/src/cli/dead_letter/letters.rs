@@ -26,13 +26,19 @@ pub(super) struct Letters {
     pub(super) files: Files,
     #[command(flatten)]
     filter: Filter,
-    /// RabbitMQ: read this queue [default: EXCHANGE.dead_letters, which `provision` makes]. Its
+    /// Read this queue [default: EXCHANGE.dead_letters, which `provision` makes]. Its
     /// messages are taken out and given back, so it may have no other consumer.
-    #[arg(long, value_name = "NAME")]
+    #[arg(help_heading = "RabbitMQ", long, value_name = "NAME")]
     queue: Option<String>,
     /// How often that queue hands out a message before it drops it: reading stops 5 short of that.
     /// RabbitMQ 4.0 to 4.2 have 20 by default; 0: no limit.
-    #[arg(long, value_name = "N", default_value = "20", requires = "queue")]
+    #[arg(
+        help_heading = "RabbitMQ",
+        long,
+        value_name = "N",
+        default_value = "20",
+        requires = "queue"
+    )]
     delivery_limit: u32,
 }
 

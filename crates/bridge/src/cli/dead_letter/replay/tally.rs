@@ -102,14 +102,14 @@ impl Tally {
         };
         let (replayed, failed) = match self.published {
             true => ("replayed", "failed"),
-            false => ("to replay", "cannot be"),
+            false => ("to replay", "cannot be replayed"),
         };
         let mut words = format!(
-            "{replayed} {}{sinks}  before {}  {failed} {}",
+            "{replayed} {}{sinks}, replayed before {}, {failed} {}",
             self.replayed, self.before, self.failed
         );
         if self.unreadable > 0 {
-            words += &format!("  unreadable {}", self.unreadable);
+            words += &format!(", unreadable {}", self.unreadable);
         }
         words
     }
