@@ -242,3 +242,29 @@ impl Delivery {
         self.shares.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn the_wait_for_the_dead_letters_room_is_as_long_as_copies_make_it() {
+        let seconds = Duration::from_secs;
+        let places = Places::with(1, 1, 1);
+        let taken = places.take(Needs::dead_letter()).await;
+        let patience = Patience::until(Instant::now() + seconds(5));
+        let delivery = Delivery::new(Targets::default(), patience).among(places);
+        let meanwhile = async {
+            sleep(seconds(4)).await;
+            delivery.extend(Instant::now() + seconds(8));
+            advance(seconds(7)).await;
+            drop(taken);
+        };
+        let (room, ()) = tokio::join!(delivery.room_to_wait_for_dead_letter(), meanwhile);
+        assert!(room.is_some());
+        let nobody_leaves = delivery.room_to_wait_for_dead_letter().await;
+        assert!(nobody_leaves.is_none() && Instant::now() >= delivery.deadline());
+    }
+}

@@ -91,8 +91,13 @@ impl Places {
         } else {
             max_in_flight
         };
-        let mut free = [share; KINDS];
-        (free[DEAD_LETTER], free[PERMIT]) = (half, max_in_flight);
+        Self::with(share, half, max_in_flight)
+    }
+
+    /// So many places for each sink, and for the dead letter's, and so many permits.
+    pub(crate) fn with(sink: usize, dead_letter: usize, permits: usize) -> Arc<Self> {
+        let mut free = [sink; KINDS];
+        (free[DEAD_LETTER], free[PERMIT]) = (dead_letter, permits);
         Arc::new(Self(Mutex::new(State {
             free,
             waiting: std::array::from_fn(|_| BTreeMap::new()),
@@ -244,21 +249,14 @@ impl Drop for Taken {
 #[cfg(test)]
 mod tests {
     use std::pin::Pin;
-    use std::task::{Context, Waker};
+    use std::task::{Context, Poll, Waker};
 
     use super::*;
 
     type Taking<'a> = Pin<Box<dyn Future<Output = Taken> + 'a>>;
 
-    /// Two sinks with one place each, one at the dead letter, two permits.
     fn places() -> Arc<Places> {
-        let mut free = [1; KINDS];
-        free[PERMIT] = 2;
-        Arc::new(Places(Mutex::new(State {
-            free,
-            waiting: std::array::from_fn(|_| BTreeMap::new()),
-            count: 0,
-        })))
+        Places::with(1, 1, 2)
     }
 
     fn take(places: &Arc<Places>, sinks: &[usize], permits: usize) -> Taking<'static> {
@@ -270,8 +268,8 @@ mod tests {
     fn now(taking: &mut Taking<'_>) -> Option<Taken> {
         let mut context = Context::from_waker(Waker::noop());
         match taking.as_mut().poll(&mut context) {
-            std::task::Poll::Ready(taken) => Some(taken),
-            std::task::Poll::Pending => None,
+            Poll::Ready(taken) => Some(taken),
+            Poll::Pending => None,
         }
     }
 

@@ -130,17 +130,17 @@ impl Model {
             .filter(|handle| !self.deleted.contains(*handle))
         {
             let Some(events) = self.handles.get(handle) else {
-                wrong.push("nobody gave it");
+                wrong.push("nobody gave it".to_owned());
                 continue;
             };
-            let lease_end = events.values().max().map(|sent| *sent + self.config.lease);
-            if lease_end.is_none_or(|end| now >= end) {
-                wrong.push("after its lease");
+            let pulled = events.values().max().copied().unwrap_or(now);
+            if let Some(late) = now.checked_duration_since(pulled + self.config.lease) {
+                wrong.push(format!("{late:?} after its lease"));
             }
             let recent = events.iter().filter(|(_, sent)| now - **sent < REMEMBERED);
             for (number, _) in recent {
                 if !self.durable.contains(number) {
-                    wrong.push("one of its events is not durable");
+                    wrong.push(format!("event {number} is not durable"));
                 }
             }
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use prometheus_client::encoding::text::encode;
 use prometheus_client::registry::Registry;
 use tokio::task::{JoinHandle, yield_now};
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, advance};
 use tokio_util::sync::CancellationToken;
 use vodbridge_core::{DeadLetters, HealthCell, Intake, Metrics, Pipeline, Router, SinkSet};
 use vodbridge_sources::cloud::{CloudClient, Credentials, Limiter};
@@ -14,18 +14,23 @@ use vodbridge_sources::queue::{Queue, QueueConfig, QueueMetrics};
 use vodbridge_vod::Catalogue;
 use vodbridge_vod::api::MAX_EVENTS;
 
-use crate::cloud::{Cloud, Reply};
+use crate::cloud::{Cloud, Plumb, Reply};
 use crate::model::{Counts, Model};
 use crate::sink::{Held, Verdict};
 use crate::step::{Step, World};
 
-/// More than an exchange over the loopback takes, in turns of the runtime.
-const TURNS: usize = 128;
+/// More than an exchange over the loopback has messages, the kernel's own among them.
+const MESSAGES: usize = 8;
+/// More turns of the runtime than any chain of tasks that wake each other.
+const TURNS: usize = 8;
+/// Time goes by in steps of so much.
+const STEP: Duration = Duration::from_millis(50);
 
 pub(crate) struct Source {
     lease: Duration,
     model: Arc<Mutex<Model>>,
     cloud: Arc<Cloud>,
+    plumb: Plumb,
     sink: Arc<Held>,
     registry: Registry,
     drain: CancellationToken,
@@ -87,6 +92,7 @@ impl Source {
             lease: Duration::from_secs(world.lease),
             model,
             cloud,
+            plumb: Plumb::new().await.expect("the loopback works"),
             sink,
             registry,
             running: tokio::spawn(queue.run(drain.clone())),
@@ -107,21 +113,38 @@ impl Source {
                 verdict,
             } => self.sink.answer(pick, count, verdict),
             Step::Always(verdict) => self.sink.always(verdict),
-            Step::Pass(time) => sleep(time).await,
+            Step::Pass(time) => self.pass(time).await,
         }
         self.settle().await;
     }
 
     /// Lets everything happen that happens by itself at this moment.
     async fn settle(&self) {
-        for _ in 0..TURNS {
-            yield_now().await;
-        }
+        self.exchange().await;
         let counts = self.counts();
         let mut model = self.model();
         model.is_quiet(counts, Instant::now());
         let violations = std::mem::take(&mut model.violations);
         assert!(violations.is_empty(), "{violations:#?}");
+    }
+
+    /// The clock stands still while anything is on its way. Left to itself it would jump to the
+    /// next timer whenever all wait for the socket.
+    async fn exchange(&self) {
+        for _ in 0..MESSAGES {
+            for _ in 0..TURNS {
+                yield_now().await;
+            }
+            self.plumb.wait().await.expect("the loopback works");
+        }
+    }
+
+    async fn pass(&self, time: Duration) {
+        let end = Instant::now() + time;
+        while Instant::now() < end {
+            self.exchange().await;
+            advance(STEP.min(end - Instant::now())).await;
+        }
     }
 
     /// The cloud and the sink are well again: all is confirmed in the end, and the source ends.
@@ -143,7 +166,7 @@ impl Source {
                 while self.cloud.reply(0, false, Reply::Done) {}
                 self.take(Step::Pass(self.lease / 16)).await;
             }
-            sleep(self.lease / 2).await;
+            self.pass(self.lease / 2).await;
         }
         self.drain.cancel();
         for _ in 0..8 {
