@@ -55,7 +55,7 @@ async fn while_the_broker_works_nothing_touches_the_disk<K: Kind>(
     let before = written(&spool)?;
     let mut next = 0;
     for callers in [1, 64, 512] {
-        let count = 5_000 + callers * 40;
+        let count = 200 + callers * 40;
         let these = next..next + count;
         next = these.end;
         let load = Load::start_at(bridge.webhook(), callers, these, notification);
