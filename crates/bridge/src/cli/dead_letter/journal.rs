@@ -182,7 +182,7 @@ mod tests {
         journal.add(&record("1", "a"), "events").await.unwrap();
         let second = Journal::open(state.path()).map(|_| ()).unwrap_err();
         assert!(second.to_string().contains("another replay"), "{second}");
-        drop(journal);
+        journal.close().await;
 
         let file = state.path().join("replayed/replayed.ndjson");
         let torn = std::fs::read_to_string(&file).unwrap() + r#"{"id":"2","sour"#;
