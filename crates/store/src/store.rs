@@ -119,7 +119,8 @@ impl Store {
     }
 
     /// Removes records: they are not read any more. Resolves once that is on its way to the disk:
-    /// after a crash within the next moment they are there again. See [`flush`](Self::flush).
+    /// after a crash within the next moment they are there again. See [`flush`](Self::flush). Of
+    /// one that is held, [`take_out`](Self::take_out).
     pub async fn remove(&self, records: &[RecordId]) -> Result<(), AccessError> {
         self.later(Later {
             removed: numbers(records).collect(),
@@ -138,14 +139,28 @@ impl Store {
         .await
     }
 
-    /// Takes note of the sinks that have a record, by the operator's names, which are letters,
-    /// digits and `_`; on its way like [`remove`](Self::remove).
-    pub async fn settled(&self, record: RecordId, sinks: &[String]) -> Result<(), AccessError> {
-        self.later(Later {
-            settled: [(record.0, Settled::new(sinks, record.0))].into(),
+    /// Removes a record that is held, like [`remove`](Self::remove). Nobody reads it in between.
+    pub async fn take_out(&self, held: Held) -> Result<(), AccessError> {
+        let later = Later {
+            removed: [held.id().0].into(),
             ..Later::default()
-        })
-        .await
+        };
+        self.later_held(later, held).await
+    }
+
+    /// Leaves a record that is held to others: counts one more delivery that did not end well, and
+    /// takes note of the sinks that have it, by the operator's names, which are letters, digits and
+    /// `_`. On its way like [`remove`](Self::remove); nobody reads it in between.
+    pub async fn leave(&self, held: Held, settled: &[String]) -> Result<(), AccessError> {
+        let seq = held.id().0;
+        let mut later = Later {
+            attempted: [(seq, 1)].into(),
+            ..Later::default()
+        };
+        if !settled.is_empty() {
+            later.settled.insert(seq, Settled::new(settled, seq));
+        }
+        self.later_held(later, held).await
     }
 
     /// Resolves once every removal and every attempt so far is durable. That happens by itself
@@ -155,7 +170,14 @@ impl Store {
     }
 
     async fn later(&self, later: Later) -> Result<(), AccessError> {
-        let sent = self.commands.send(Command::Later(later)).await;
+        let sent = self.commands.send(Command::Later(later, None)).await;
+        sent.map_err(|_| AccessError::Closed)
+    }
+
+    /// The writer lets go of the record once it knows what is to be written: a reader that came
+    /// before would find it as it was.
+    async fn later_held(&self, later: Later, held: Held) -> Result<(), AccessError> {
+        let sent = self.commands.send(Command::Later(later, Some(held))).await;
         sent.map_err(|_| AccessError::Closed)
     }
 

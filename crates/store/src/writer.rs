@@ -58,7 +58,8 @@ pub enum Order {
 #[derive(Debug)]
 pub(crate) enum Command {
     Append(Append),
-    Later(Later),
+    /// What to write, and the hold on its record until that is known here.
+    Later(Later, Option<Held>),
     Read(Read),
     Flush(oneshot::Sender<Result<(), AccessError>>),
     Close(oneshot::Sender<()>),
@@ -157,7 +158,10 @@ impl Writer {
                     bytes += append.content.len();
                     appends.push(append);
                 }
-                Command::Later(later) => self.later.add(later),
+                Command::Later(later, held) => {
+                    self.later.add(later);
+                    drop(held);
+                }
                 Command::Read(read) => reads.push(read),
                 Command::Flush(done) => flushes.push(done),
                 Command::Close(done) => close = Some(done),

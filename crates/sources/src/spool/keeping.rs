@@ -206,14 +206,13 @@ impl Spool {
     /// Takes out the record of an event that needs no more delivering. True: its caller may not
     /// have heard of it, so that copies may come.
     pub(super) async fn settled(&self, id: &str, held: Held) -> bool {
-        if let Err(error) = self.store.remove(&[held.id()]).await {
+        if let Err(error) = self.store.take_out(held).await {
             // The next owner delivers it again.
             tracing::warn!(
                 error = chain(&error),
                 "a delivered record stays in the spool"
             );
         }
-        drop(held);
         self.unheard().remove(id).is_some()
     }
 
@@ -226,11 +225,7 @@ impl Spool {
     /// Counts a delivery that did not end well, and leaves the record for another, to the sinks
     /// that do not have it.
     pub(super) async fn failed(&self, held: Held, settled: &[String]) {
-        let mut noted = self.store.attempted(&[held.id()]).await;
-        if !settled.is_empty() {
-            noted = noted.and(self.store.settled(held.id(), settled).await);
-        }
-        if let Err(error) = noted {
+        if let Err(error) = self.store.leave(held, settled).await {
             tracing::debug!(error = chain(&error), "an attempt was not noted");
         }
     }
