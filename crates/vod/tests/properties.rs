@@ -186,4 +186,52 @@ proptest! {
         let same = before.without_nulls() == after.without_nulls();
         prop_assert_eq!(fingerprint(&body(&before)) == fingerprint(&body(&after)), same);
     }
+
+    #[test]
+    fn an_events_id_is_a_function_of_its_content_the_sub_app_id_and_for_repeatable_types_the_occurrence(
+        members in json::members(),
+        other in json::members(),
+        style in any::<Style>(),
+        sub_app_ids in any::<(u64, u64)>(),
+        (event_type, is_repeatable) in prop_oneof![
+            Just(("NewFileUpload", false)),
+            Just(("ProcedureStateChanged", false)),
+            Just(("FileDeleted", true)),
+            Just(("PersistenceComplete", true)),
+            Just(("BrandNewThing", true)),
+        ],
+        occurrences in "[a-z]{1,8}".prop_flat_map(|text| (Just(text), "[a-z]{1,8}")),
+        later in 0..100_000_u64,
+    ) {
+        let body = |members: &[(String, Json)], style| {
+            let payload = Json::Object(members.to_vec());
+            Json::Object(vec![
+                ("EventType".into(), Json::String(event_type.into())),
+                ("Payload".into(), payload),
+            ]).write(style)
+        };
+        let id = |members: &[_], style, sub_app_id, via, later, occurrence: &str| {
+            let body = body(members, style);
+            let notification = Notification::parse(body.as_bytes()).unwrap();
+            let normalizer = Normalizer::new(sub_app_id, "s", via, Arc::default());
+            let received = received() + Duration::from_secs(later);
+            let normalized = normalizer.normalize(&notification, received).unwrap();
+            normalized.into_envelope(Some(occurrence)).id().to_owned()
+        };
+        let (first, second) = &occurrences;
+        let (mine, others) = sub_app_ids;
+        let known = id(&members, Style::default(), mine, Via::Webhook, 0, first);
+        // However it is written, whenever and by whichever way it comes.
+        prop_assert_eq!(&known, &id(&members, style, mine, Via::Queue, later, first));
+        // And of nothing else.
+        let without_nulls = |members: &[_]| Json::Object(members.to_vec()).without_nulls();
+        let same = without_nulls(&members) == without_nulls(&other);
+        let theirs = id(&other, style, mine, Via::Webhook, later, first);
+        prop_assert_eq!(known == theirs, same);
+        let elsewhere = id(&members, style, others, Via::Webhook, later, first);
+        prop_assert_eq!(known == elsewhere, mine == others);
+        let again = id(&members, style, mine, Via::Queue, later, second);
+        let is_copy = first == second || !is_repeatable;
+        prop_assert_eq!(known == again, is_copy);
+    }
 }
