@@ -7,10 +7,15 @@ mod sink;
 mod source;
 mod step;
 
+use std::time::Duration;
+
 use proptest::prelude::ProptestConfig;
 use proptest_state_machine::{StateMachineTest, prop_state_machine};
 use tokio::runtime::Runtime;
 
+use crate::cloud::Reply;
+use crate::model::Pulled;
+use crate::sink::Verdict;
 use crate::source::Source;
 use crate::step::{Schedule, Step, World};
 
@@ -66,4 +71,41 @@ prop_state_machine! {
 
     #[test]
     fn no_schedule_confirms_what_is_not_durable(sequential 1..80 => Schedules);
+}
+
+/// Of two pulls the one that was sent first is answered last, with the same event.
+#[test]
+fn a_late_answer_does_not_shorten_a_lease() {
+    let world = World {
+        pullers: 2,
+        spare: 0,
+        lease: 13,
+        calls_per_second: 100,
+    };
+    let mut running = Schedules::init_test(&world);
+    let pass = |millis| Step::Pass(Duration::from_millis(millis));
+    let pull = |pick, events| Step::Pull {
+        pick,
+        reply: Reply::Events(events),
+    };
+    let event = || Pulled {
+        number: 0,
+        handle: 0,
+    };
+    // The second pull is answered and sent anew four seconds after the first was sent; the
+    // confirm is never answered, and sent again until the lease is over.
+    let steps = [
+        Step::Always(Some(Verdict::Ack)),
+        pass(4_000),
+        pull(1, Vec::new()),
+        pass(1_000),
+        pull(1, vec![event()]),
+        pull(0, vec![event()]),
+        pass(10_000),
+    ];
+    for step in steps {
+        running = Schedules::apply(running, &world, step);
+    }
+    assert_eq!(running.source.confirms_waiting(), 1);
+    Schedules::teardown(running, world);
 }

@@ -111,10 +111,10 @@ impl Model {
             self.slow = self.slow.filter(|_| !self.durable.contains(number));
             let handle = format!("h{handle}");
             self.deleted.remove(&handle);
-            self.handles
-                .entry(handle)
-                .or_default()
-                .insert(*number, sent);
+            let events = self.handles.entry(handle).or_default();
+            // An earlier pull may be answered later: the handle's lease is not shorter by that.
+            let last = events.entry(*number).or_insert(sent);
+            *last = sent.max(*last);
         }
     }
 

@@ -177,6 +177,10 @@ impl Source {
         assert_eq!(self.counts().in_flight, 0, "a permit is not given back");
     }
 
+    pub(crate) fn confirms_waiting(&self) -> usize {
+        self.cloud.waiting().1
+    }
+
     fn counts(&self) -> Counts {
         let mut text = String::new();
         encode(&mut text, &self.registry).expect("a text");
