@@ -48,7 +48,7 @@ fn mixed(number: usize) -> Vec<u8> {
     }
 }
 
-fn task(event_type: &str, number: usize, filling: &str) -> Vec<u8> {
+pub(crate) fn task(event_type: &str, number: usize, filling: &str) -> Vec<u8> {
     format!(
         r#"{{"EventType":"{event_type}","{event_type}Event":{{"TaskId":"{number}","FileId":"{number}","Message":"{filling}"}}}}"#
     )
@@ -56,7 +56,7 @@ fn task(event_type: &str, number: usize, filling: &str) -> Vec<u8> {
 }
 
 /// Four kilobytes that no compression brings below one.
-fn noise(seed: usize) -> String {
+pub(crate) fn noise(seed: usize) -> String {
     let mut state = seed as u64;
     let mut word = || {
         state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);

@@ -84,7 +84,15 @@ pub(crate) async fn records(bridge: &Bridge) -> Result<f64> {
     Ok(bridge.metrics().await?.sum("vodbridge_spool_records", &[]))
 }
 
-async fn until_empty(bridge: &Bridge) -> Result<Duration> {
+/// What `/healthz` says of the spool.
+async fn in_healthz(bridge: &Bridge) -> Result<String> {
+    let report = bridge.admin("/healthz").await?.json()?;
+    let spool = &report["stores"]["callback.spool"];
+    ensure!(spool["state"] == "up", "{report}");
+    Ok(spool["doing"].as_str().context("no text")?.to_owned())
+}
+
+pub(crate) async fn until_empty(bridge: &Bridge) -> Result<Duration> {
     let start = Instant::now();
     loop {
         let left = records(bridge).await?;
@@ -146,6 +154,9 @@ async fn an_outage_is_answered_in_time_and_all_arrive<K: Kind>(own: Result<Own<K
     let median = known.median();
     ensure!(median < Duration::from_millis(500), "{:?}", known.times);
     ensure!(bridge.admin("/readyz").await?.status == 200, "not ready");
+    let waiting = format!("{} wait, the oldest for", FILES * (EVENTS - 2));
+    let healthz = in_healthz(&bridge).await?;
+    ensure!(healthz.contains(&waiting), "{healthz}");
 
     own.broker.restart().await?;
     until_empty(&bridge).await?;
@@ -153,6 +164,8 @@ async fn an_outage_is_answered_in_time_and_all_arrive<K: Kind>(own: Result<Own<K
     let copies = all_in_order(&own, ids).await?;
     ensure!(copies <= PROBES, "{copies} copies");
     assert!(kept(&bridge)?.is_empty());
+    let healthz = in_healthz(&bridge).await?;
+    ensure!(!healthz.contains("wait"), "{healthz}");
     // And past the disk again.
     let appended = bridge
         .metrics()

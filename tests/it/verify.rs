@@ -1,6 +1,8 @@
 //! `vodbridge verify`: on every broker it finds what is missing, copied or foreign, and nothing
 //! where all is well.
 
+mod places;
+
 use std::process::Stdio;
 use std::time::Duration;
 

@@ -285,6 +285,22 @@ impl Bridge {
         self.process.kill()
     }
 
+    /// Freezes it (SIGSTOP): it holds what it holds and does nothing.
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn pause(&self) -> Result<()> {
+        self.process.pause()
+    }
+
+    /// Lets it go on (SIGCONT).
+    ///
+    /// # Errors
+    /// Where it has ended.
+    pub fn resume(&self) -> Result<()> {
+        self.process.resume()
+    }
+
     /// Resolves when it has ended.
     ///
     /// # Errors

@@ -1,22 +1,24 @@
-//! What is found while the topics are read.
+//! What is found in the spools, on the topics and in the dead letter.
 
 use std::collections::HashSet;
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use tokio_util::sync::CancellationToken;
-use vodbridge_core::{Messages, Reader};
+use vodbridge_core::{Message, Messages, Reader};
 use vodbridge_simulator::cloud::LedgerEntry;
 use vodbridge_sink_file::FileReader;
+use vodbridge_store::{StoreError, StoreReader};
 
+use super::aside::Aside;
 use super::issued::{Digest, Issued};
 use super::ledger::CloudSide;
-use super::letters::Letters;
 use super::tally::{Tally, Unknown};
 use super::verdict::Verdict;
 use crate::config::Config;
+use crate::spools;
 
-/// What the sinks and the dead letter have.
+/// What the spools, the sinks and the dead letter have.
 pub(super) struct Found<'a> {
     config: &'a Config,
     issued: &'a Issued,
@@ -24,7 +26,9 @@ pub(super) struct Found<'a> {
     /// The sinks, in the configuration's order.
     sinks: Vec<&'a str>,
     tallies: Vec<(String, Tally)>,
-    letters: Letters,
+    letters: Aside,
+    spool: Aside,
+    notes: Vec<String>,
 }
 
 impl<'a> Found<'a> {
@@ -35,8 +39,56 @@ impl<'a> Found<'a> {
             named,
             sinks: config.sinks.keys().map(String::as_str).collect(),
             tallies: Vec::new(),
-            letters: Letters::new(named),
+            letters: Aside::new(named),
+            spool: Aside::new(named),
+            notes: Vec::new(),
         }
+    }
+
+    /// Takes what waits in the spools, where they are here. Beside a running bridge this comes
+    /// before the topics: what leaves a spool meanwhile is found there.
+    pub(super) async fn take_spools(&mut self) -> Result<()> {
+        for (source, spool) in spools::configured(self.config) {
+            let key = format!("sources.{source}.webhook.spool");
+            let directory = &spool.directory;
+            let reader = match StoreReader::open(directory) {
+                Err(StoreError::Missing { .. }) => {
+                    let directory = directory.display();
+                    let note = format!("{key}: there is no spool in {directory}, so none is read");
+                    self.notes.push(note);
+                    continue;
+                }
+                opened => opened.with_context(|| key.clone())?,
+            };
+            let (mut after, mut damaged) = (None, 0_u64);
+            loop {
+                let seen = reader.list(after).with_context(|| key.clone())?;
+                let Some(last) = seen.last() else { break };
+                after = Some(last.id);
+                for record in seen {
+                    let Ok(event) = record.event else {
+                        damaged += 1;
+                        continue;
+                    };
+                    let message = Message {
+                        topic: key.clone(),
+                        position: format!("record {}", record.id),
+                        event: Ok(event),
+                    };
+                    let (issued, sinks) = (self.issued, &self.sinks);
+                    self.spool
+                        .add_record(issued, sinks, &message, &record.settled);
+                }
+                // A page is read at a stretch; a queue of our own is served meanwhile.
+                tokio::task::yield_now().await;
+            }
+            if damaged > 0 {
+                let note =
+                    format!("{key}: {damaged} damaged records are set aside and not counted");
+                self.notes.push(note);
+            }
+        }
+        Ok(())
     }
 
     /// Takes all that is on the topics of the next sink.
@@ -47,7 +99,7 @@ impl<'a> Found<'a> {
             let message = message.map_err(anyhow::Error::from_boxed);
             let message = message.with_context(|| format!("sinks.{sink}"))?;
             if sink == dead_letter.sink && message.topic == dead_letter.topic {
-                self.letters.add(self.issued, &self.sinks, &message);
+                self.letters.add_letter(self.issued, &self.sinks, &message);
             } else {
                 tally.add(self.issued, &message);
             }
@@ -65,7 +117,7 @@ impl<'a> Found<'a> {
         while let Some(message) = messages.next().await {
             let message = message.map_err(anyhow::Error::from_boxed);
             let message = message.context("state_directory")?;
-            self.letters.add(self.issued, &self.sinks, &message);
+            self.letters.add_letter(self.issued, &self.sinks, &message);
         }
         Ok(())
     }
@@ -97,10 +149,13 @@ impl<'a> Found<'a> {
         let tallies = self.tallies.iter_mut();
         tallies
             .map(|(_, tally)| &mut tally.unknown)
-            .chain([&mut self.letters.unknown])
+            .chain([&mut self.letters.unknown, &mut self.spool.unknown])
     }
 
     pub(super) fn verdict(self) -> Verdict {
-        Verdict::of(self.issued, self.tallies, self.letters, self.named)
+        let aside = (self.letters, self.spool);
+        let mut verdict = Verdict::of(self.issued, self.tallies, aside, self.named);
+        verdict.notes = self.notes;
+        verdict
     }
 }

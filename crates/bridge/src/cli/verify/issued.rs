@@ -147,6 +147,15 @@ impl Spare {
         one.is_some_and(|one| ids.remove(&one))
     }
 
+    /// Forgets those that are there too.
+    pub(super) fn leave_out(&mut self, there: &Self) {
+        for (group, ids) in &mut self.0 {
+            if let Some(there) = there.0.get(group) {
+                ids.retain(|id| !there.contains(id));
+            }
+        }
+    }
+
     /// How many are left.
     pub(super) fn left(&self) -> u64 {
         self.0.values().map(|ids| ids.len() as u64).sum()

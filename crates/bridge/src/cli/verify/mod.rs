@@ -1,10 +1,10 @@
 //! `vodbridge verify`.
 
+mod aside;
 mod due;
 mod found;
 mod issued;
 mod ledger;
-mod letters;
 mod show;
 mod tally;
 #[cfg(test)]
@@ -41,9 +41,10 @@ const LOOK: Duration = Duration::from_millis(250);
 /// Hold what is on the topics against what the simulated cloud issued: which events that it holds
 /// for received are missing, which are there twice, behind a younger one, or were never issued.
 ///
-/// Reads every topic from its beginning and consumes nothing. Exit 0 if nothing is missing and
-/// nothing unexpected, else 1. An event in the dead letter is not missing; one that is still open
-/// is not due.
+/// Reads every topic from its beginning and consumes nothing, and looks into the spools of this
+/// machine, beside a running bridge too. Exit 0 if nothing is missing and nothing unexpected,
+/// else 1. Neither an event in the dead letter is missing nor one that waits in a spool; one that
+/// is still open is not due.
 #[derive(Debug, Args)]
 pub(super) struct Verify {
     #[command(flatten)]
@@ -123,6 +124,7 @@ impl Verify {
             bail!("no source of this configuration receives what applications {strangers:?} tell");
         }
         let mut found = Found::new(config, &issued, self.limit_printed);
+        found.take_spools().await?;
         for (name, sink) in &config.sinks {
             let messages = match own.remove(name.as_str()) {
                 Some(messages) => messages,

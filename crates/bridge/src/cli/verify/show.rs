@@ -18,6 +18,12 @@ pub(super) fn print(verdict: &Verdict) {
         named("duplicated", &sink.duplicated);
         named("unexpected", &sink.unexpected);
     }
+    let spooled = &verdict.unexpected_spooled;
+    output::line(format!(
+        "spool: {} events wait, unexpected {}",
+        verdict.spooled, spooled.count
+    ));
+    named("unexpected", spooled);
     let letters = &verdict.unexpected_dead_letters;
     output::line(format!(
         "dead letter: {} events, missing {}, unexpected {}",
@@ -37,10 +43,11 @@ pub(super) fn print(verdict: &Verdict) {
 
 fn numbers(sink: &SinkVerdict) -> String {
     let mut text = format!(
-        "due {}, delivered {}, dead-lettered {}, missing {}, duplicated {}, reordered {}, unexpected {}",
+        "due {}, delivered {}, dead-lettered {}, waiting in the spool {}, missing {}, duplicated {}, reordered {}, unexpected {}",
         sink.due,
         sink.delivered,
         sink.dead_lettered,
+        sink.spooled,
         sink.missing.count,
         sink.duplicated.count,
         sink.reordered,

@@ -3,10 +3,12 @@ use vodbridge_core::{
 };
 use vodbridge_simulator::cloud::{LedgerEntry, State, content};
 
+use super::aside::Aside;
 use super::issued::{Digest, Issued};
-use super::letters::Letters;
 use super::tally::Tally;
 use super::verdict::Verdict;
+
+mod spooled;
 
 fn hex(number: u64) -> String {
     vodbridge_vod::raw_id(&number.to_be_bytes())
@@ -84,17 +86,21 @@ fn issued(entries: &[LedgerEntry]) -> Issued {
 /// One sink with these messages.
 fn verdict(entries: &[LedgerEntry], messages: &[Message]) -> Verdict {
     let issued = issued(entries);
-    judge(&issued, &[messages], Letters::new(10))
+    judge(&issued, &[messages], Aside::new(10))
 }
 
-fn judge(issued: &Issued, sinks: &[&[Message]], letters: Letters) -> Verdict {
+fn judge(issued: &Issued, sinks: &[&[Message]], letters: Aside) -> Verdict {
+    judge_with(issued, sinks, letters, Aside::new(10))
+}
+
+fn judge_with(issued: &Issued, sinks: &[&[Message]], letters: Aside, spool: Aside) -> Verdict {
     let tally = |(place, messages): (usize, &&[Message])| {
         let mut tally = Tally::new(issued, 10);
         messages.iter().for_each(|m| tally.add(issued, m));
         (format!("sink{place}"), tally)
     };
     let tallies = sinks.iter().enumerate().map(tally).collect();
-    Verdict::of(issued, tallies, letters, 10)
+    Verdict::of(issued, tallies, (letters, spool), 10)
 }
 
 /// Due, delivered, missing, duplicated, reordered, unexpected of the first sink.
@@ -268,9 +274,9 @@ fn a_dead_letter_stands_for_its_event_in_its_sink() {
     let raw = letter(raw, &hex(41), None);
     let stray = [letter(content(&hex(9), 9), &hex(9), None), own(1)];
     let kept = |all: &[&[Message]]| {
-        let mut kept = Letters::new(10);
+        let mut kept = Aside::new(10);
         let all = all.iter().flat_map(|some| some.iter());
-        all.for_each(|message| kept.add(&issued, &["sink0", "sink1"], message));
+        all.for_each(|message| kept.add_letter(&issued, &["sink0", "sink1"], message));
         kept
     };
     let clean = kept(&[&letters, std::slice::from_ref(&raw)]);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
+use super::aside::Aside;
 use super::issued::{Counts, Issued};
-use super::letters::Letters;
 use super::tally::{Named, Tally, Unknown};
 
 /// An event that is named in the report.
@@ -66,6 +66,8 @@ pub(super) struct SinkVerdict {
     pub(super) delivered: u64,
     /// Of these, in the dead letter instead.
     pub(super) dead_lettered: u64,
+    /// Of these, waiting in the spool for this sink.
+    pub(super) spooled: u64,
     /// Of these, nowhere.
     pub(super) missing: Counted<Absent>,
     /// Events of routes that only shadow this sink, and that are not there.
@@ -87,10 +89,14 @@ pub(super) struct Verdict {
     pub(super) counts: Counts,
     /// Events and notifications in the dead letter.
     pub(super) dead_lettered: u64,
-    /// Received, due in no sink or no event at all, and not in the dead letter.
+    /// Events and notifications that wait in the spool, some sinks of which may have them already.
+    pub(super) spooled: u64,
+    /// Received, due in no sink or no event at all, and neither in the dead letter nor waiting for it.
     pub(super) not_dead_lettered: Counted<Absent>,
     /// In the dead letter, and nobody issued them.
     pub(super) unexpected_dead_letters: Counted<Named>,
+    /// In the spool, and nobody issued them.
+    pub(super) unexpected_spooled: Counted<Named>,
     pub(super) sinks: BTreeMap<String, SinkVerdict>,
     pub(super) notes: Vec<String>,
 }
@@ -100,40 +106,40 @@ impl Verdict {
     pub(super) fn of(
         issued: &Issued,
         tallies: Vec<(String, Tally)>,
-        mut letters: Letters,
+        (mut letters, mut spool): (Aside, Aside),
         named: usize,
     ) -> Self {
         let mut verdict = Self {
             ok: true,
             counts: issued.counts,
-            dead_lettered: letters.events() + letters.raw(),
+            dead_lettered: letters.events() + letters.raw().len() as u64,
+            spooled: spool.events() + spool.raw().len() as u64,
             not_dead_lettered: Counted::default(),
-            unexpected_dead_letters: unexpected(
-                std::mem::take(&mut letters.unknown),
-                letters.foreign,
-                &letters.strangers,
-                named,
-            ),
+            unexpected_dead_letters: unexpected_aside(&mut letters, named),
+            unexpected_spooled: unexpected_aside(&mut spool, named),
             sinks: BTreeMap::new(),
             notes: Vec::new(),
         };
         for (place, (name, tally)) in tallies.into_iter().enumerate() {
-            let sink = sink(issued, place, tally, &mut letters, named);
+            let sink = sink(issued, place, tally, [&mut letters, &mut spool], named);
             verdict.sinks.insert(name, sink);
         }
         for (index, event) in issued.events.iter().enumerate() {
             if event.is_received()
                 && event.targets.required.is_empty()
-                && !letters.has(index, None)
-                && !letters.take(event.group, 0)
+                && ![&mut letters, &mut spool]
+                    .into_iter()
+                    .any(|aside| aside.has(index, None) || aside.take(event.group, 0))
             {
                 let absent = || Absent::new(event.application, event.sequence);
                 verdict.not_dead_lettered.add(named, absent);
             }
         }
-        verdict.not_dead_lettered.count += issued.unreadable.saturating_sub(letters.raw());
+        let raw = letters.raw().union(spool.raw()).count() as u64;
+        verdict.not_dead_lettered.count += issued.unreadable.saturating_sub(raw);
         verdict.ok = verdict.not_dead_lettered.count == 0
             && verdict.unexpected_dead_letters.count == 0
+            && verdict.unexpected_spooled.count == 0
             && (verdict.sinks.values()).all(|s| s.missing.count == 0 && s.unexpected.count == 0);
         verdict
     }
@@ -149,9 +155,13 @@ fn sink(
     issued: &Issued,
     place: usize,
     mut tally: Tally,
-    letters: &mut Letters,
+    [letters, spool]: [&mut Aside; 2],
     named: usize,
 ) -> SinkVerdict {
+    // One that is in several places is one event.
+    letters.spare(place).leave_out(&tally.spare);
+    spool.spare(place).leave_out(&tally.spare);
+    spool.spare(place).leave_out(letters.spare(place));
     let mut verdict = SinkVerdict::default();
     for (index, event) in issued.events.iter().enumerate() {
         if !event.is_received() {
@@ -169,6 +179,8 @@ fn sink(
             verdict.delivered += 1;
         } else if letters.has(index, Some(place)) || letters.take(event.group, place) {
             verdict.dead_lettered += 1;
+        } else if spool.has(index, Some(place)) || spool.take(event.group, place) {
+            verdict.spooled += 1;
         } else {
             let absent = || Absent::new(event.application, event.sequence);
             verdict.missing.add(named, absent);
@@ -187,6 +199,11 @@ fn sink(
     };
     verdict.unexpected = unexpected(tally.unknown, tally.foreign, &tally.strangers, named);
     verdict
+}
+
+fn unexpected_aside(aside: &mut Aside, named: usize) -> Counted<Named> {
+    let unknown = std::mem::take(&mut aside.unknown);
+    unexpected(unknown, aside.foreign, &aside.strangers, named)
 }
 
 fn unexpected(

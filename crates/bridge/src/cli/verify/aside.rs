@@ -1,4 +1,4 @@
-//! What was found in the dead letter.
+//! What stands for events that are not where they are due: in the dead letter, or in a spool.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -9,12 +9,12 @@ use vodbridge_core::{DEAD_LETTER_TYPE, Envelope, Message, SinkSet};
 use super::issued::{Digest, Found, Issued, Spare};
 use super::tally::{Named, Unknown, content_of, keep, name};
 
-/// The dead letters of a bridge.
+/// What one such place has: the dead letter, or the spools.
 #[derive(Debug, Default)]
-pub(super) struct Letters {
-    /// Of each event the sinks in whose place its letters stand.
+pub(super) struct Aside {
+    /// Of each event the sinks in whose place it is kept here.
     sinks: HashMap<u32, SinkSet>,
-    /// Of each sink, letters of events that are known by their content only.
+    /// Of each sink, events kept in its place that are known by their content only.
     spare: BTreeMap<usize, Spare>,
     /// These, by id.
     grouped: HashSet<Digest>,
@@ -34,7 +34,7 @@ struct Record<'a> {
     event: Option<&'a RawValue>,
 }
 
-impl Letters {
+impl Aside {
     pub(super) fn new(named: usize) -> Self {
         Self {
             named,
@@ -44,7 +44,7 @@ impl Letters {
 
     /// Takes note of a message on the dead letter's topic. `sinks` are the configuration's, in its
     /// order.
-    pub(super) fn add(&mut self, issued: &Issued, sinks: &[&str], message: &Message) {
+    pub(super) fn add_letter(&mut self, issued: &Issued, sinks: &[&str], message: &Message) {
         let letter = message.event.as_ref().ok();
         let letter = letter.filter(|event| event.ty() == DEAD_LETTER_TYPE);
         let data = letter.map(Envelope::data).unwrap_or_default();
@@ -72,7 +72,37 @@ impl Letters {
             Some(place) => SinkSet::of(place),
             None => SinkSet::of(0..sinks.len()),
         };
-        match issued.find(id, content) {
+        self.add(issued, message, (id, content), place);
+    }
+
+    /// Takes note of a record of a spool: an event that waits for the sinks that do not have it, or
+    /// a dead letter that waits for its own.
+    pub(super) fn add_record(
+        &mut self,
+        issued: &Issued,
+        sinks: &[&str],
+        message: &Message,
+        settled: &[String],
+    ) {
+        match &message.event {
+            Ok(event) if event.ty() != DEAD_LETTER_TYPE => {
+                let waits = |place: &usize| !settled.iter().any(|name| name == sinks[*place]);
+                let place = SinkSet::of((0..sinks.len()).filter(waits));
+                let content = || content_of(event);
+                self.add(issued, message, (Digest::of(event.id()), content), place);
+            }
+            _ => self.add_letter(issued, sinks, message),
+        }
+    }
+
+    fn add(
+        &mut self,
+        issued: &Issued,
+        message: &Message,
+        (id, content): (Digest, impl Fn() -> Digest),
+        place: SinkSet,
+    ) {
+        match issued.find(id, &content) {
             Some(Found::Event(index)) => {
                 let known = self.sinks.entry(index).or_default();
                 *known = SinkSet::of(known.iter().chain(place.iter()));
@@ -94,25 +124,30 @@ impl Letters {
         }
     }
 
-    /// Whether an event has a letter for this sink; None: for any.
+    /// Whether an event is kept for this sink; None: for any.
     pub(super) fn has(&self, index: usize, sink: Option<usize>) -> bool {
         let sinks = self.sinks.get(&(index as u32));
         sinks.is_some_and(|sinks| sink.is_none_or(|sink| sinks.contains(sink)))
     }
 
-    /// Uses up a letter of an event that is known by its content only.
+    /// Uses up one of the events with this content that are kept for a sink.
     pub(super) fn take(&mut self, group: Option<u32>, sink: usize) -> bool {
         let spare = self.spare.get_mut(&sink);
         spare.is_some_and(|spare| spare.take(group))
     }
 
-    /// Events with a letter.
+    /// What is kept for a sink and known by its content only.
+    pub(super) fn spare(&mut self, sink: usize) -> &mut Spare {
+        self.spare.entry(sink).or_default()
+    }
+
+    /// Events that are kept.
     pub(super) fn events(&self) -> u64 {
         (self.sinks.len() + self.grouped.len()) as u64
     }
 
-    /// Notifications that never became an event.
-    pub(super) fn raw(&self) -> u64 {
-        self.raw.len() as u64
+    /// Notifications that never became an event, by id.
+    pub(super) fn raw(&self) -> &HashSet<Digest> {
+        &self.raw
     }
 }
