@@ -4,6 +4,8 @@
 mod brokers;
 mod files;
 mod interrupted;
+mod progress;
+mod record;
 
 use std::path::Path;
 use std::time::Duration;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tokio::time::{Instant, sleep};
-use vodbridge_tests::bridge::Bridge;
+use vodbridge_tests::bridge::{Bridge, Setup};
 use vodbridge_tests::cli::{Ran, run};
 
 use crate::own::{kept, notification, own_nats};
@@ -161,4 +161,28 @@ async fn a_spool_that_lost_its_source_is_noticed() -> Result<()> {
     let warned = |line: &Value| line["level"] == "WARN" && line.to_string().contains(&spool);
     ensure!(bridge.logs().iter().any(warned), "{}", bridge.log());
     Ok(())
+}
+
+/// A 200 would rest on memory, or on what goes with the container.
+#[tokio::test]
+async fn a_spool_that_is_lost_with_the_machine_is_refused() -> Result<()> {
+    let directory = tempfile::tempdir_in("/dev/shm")?;
+    let sinks = "sinks: { events: { file: { directory: \"{directory}/out\", ephemeral: true } } }";
+    let with = |more: &str| {
+        let spool = directory.path().join("spool");
+        let webhook = format!("webhook: {{ spool: {{ directory: {spool:?} {more} }} }}");
+        Setup::new(&format!(
+            "{sinks}\nsources: {{ callback: {{ {webhook} }} }}\n"
+        ))
+    };
+    let refused = run(with("")?.command(&["run"])?).await?;
+    ensure!(
+        refused.code == Some(1)
+            && refused.err.contains("sources.callback.webhook.spool")
+            && refused.err.contains("is on tmpfs")
+            && refused.err.contains("ephemeral: true"),
+        "{refused:?}"
+    );
+    assert!(!directory.path().join("spool").exists());
+    with(", ephemeral: true")?.start().await.map(drop)
 }

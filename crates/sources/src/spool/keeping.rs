@@ -313,3 +313,34 @@ impl fmt::Debug for Spool {
             .finish_non_exhaustive()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use vodbridge_core::testing::envelope;
+
+    use super::super::SpoolMetrics;
+    use super::*;
+
+    #[tokio::test]
+    async fn only_where_order_is_kept_a_newer_event_follows_an_older_one_of_its_key() {
+        for keep_order in [true, false] {
+            let directory = tempfile::tempdir().unwrap();
+            let settings = serde_json::json!({
+                "directory": directory.path(), "keep_order": keep_order,
+            });
+            let config = serde_json::from_value(settings).unwrap();
+            let metrics = SpoolMetrics::default().source("callback");
+            let spool = Spool::open("callback", &config, metrics).unwrap();
+            let (older, newer) = (envelope("1", "NewFileUpload"), envelope("2", "FileDeleted"));
+            assert!(!spool.must_follow(&newer));
+            let until = Instant::now() + Duration::from_secs(30);
+            let kept = spool.keep(&older, SystemTime::now(), until);
+            let Keep::Kept(kept) = kept.await else {
+                panic!("it is not kept");
+            };
+            assert_eq!(spool.must_follow(&newer), keep_order);
+            kept.delivered().await;
+            spool.close().await;
+        }
+    }
+}

@@ -9,13 +9,12 @@ use tokio::time::Instant;
 use vodbridge_core::{
     Away, Content, DEAD_LETTER_TYPE, DeadLetter, Envelope, Intake, Patience, Reason,
 };
-use vodbridge_store::{Entry, Held, Record, RecordId};
+use vodbridge_store::{Entry, Held, Record};
 
 use super::Spool;
 
 /// A record that this source has, and nobody else.
 pub(super) struct Picked {
-    pub(super) id: RecordId,
     pub(super) entry: Entry,
     held: Held,
     /// Of its event, for the memory that it takes.
@@ -40,14 +39,9 @@ pub(super) struct Deliverer {
 
 impl Picked {
     pub(super) fn new((record, held): (Record, Held)) -> Self {
-        let Record { id, entry } = record;
+        let entry = record.entry;
         let bytes = entry.envelope.structured().len();
-        Self {
-            id,
-            entry,
-            held,
-            bytes,
-        }
+        Self { entry, held, bytes }
     }
 
     pub(super) fn envelope(&self) -> &Envelope {

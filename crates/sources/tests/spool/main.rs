@@ -4,4 +4,3 @@
 mod answers;
 mod bridge;
 mod delivery;
-mod starving;

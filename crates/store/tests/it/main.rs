@@ -14,4 +14,3 @@ mod kill;
 mod model;
 mod offline;
 mod picking;
-mod worn;

@@ -13,6 +13,7 @@ use anyhow::{Context, Result};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::stream;
+use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::json;
 use tokio::time::Instant;
 use vodbridge_core::{Envelope, Intake, Metrics, Patience, Pipeline, Sink, chain};
@@ -61,6 +62,7 @@ pub(super) fn replay(config: &Config, form: Output) -> Result<ExitCode> {
             done = replay.files(&files) => done,
             never = interrupted => never,
         };
+        replay.bar.finish_and_clear();
         pipeline.close().await;
         done
     })?;
@@ -110,6 +112,8 @@ struct Replay<'a> {
     intakes: BTreeMap<&'a str, Intake>,
     /// That no sink took in a row.
     failures: AtomicUsize,
+    /// Not seen without a terminal.
+    bar: ProgressBar,
 }
 
 impl<'a> Replay<'a> {
@@ -122,6 +126,7 @@ impl<'a> Replay<'a> {
             config,
             intakes: config.webhooks().map(|(name, _)| intake(name)).collect(),
             failures: AtomicUsize::new(0),
+            bar: bar(),
         }
     }
 
@@ -146,6 +151,7 @@ impl<'a> Replay<'a> {
         let (mut left, mut tally) = (Vec::new(), Tally::default());
         while let Some(delivered) = deliveries.next().await {
             let (at, delivered) = delivered?;
+            self.bar.inc(1);
             match delivered {
                 Delivered::Yes => tally.delivered += 1,
                 Delivered::No => left.push(at),
@@ -182,7 +188,7 @@ impl<'a> Replay<'a> {
             }
             Err(error) => {
                 if self.failures.fetch_add(1, Relaxed) == 0 {
-                    output::error(chain(&error));
+                    self.bar.suspend(|| output::error(chain(&error)));
                 }
                 Delivered::No
             }
@@ -200,6 +206,14 @@ impl<'a> Replay<'a> {
         let labels = labels(&bare, source, &self.config.catalogue).unwrap_or_default();
         let envelope = Envelope::from_structured(line, labels).ok()?;
         Some((envelope, self.intakes.get(source)?))
+    }
+}
+
+fn bar() -> ProgressBar {
+    let bar = ProgressBar::new_spinner();
+    match ProgressStyle::with_template("{spinner} {elapsed}  {pos} events tried") {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
     }
 }
 
