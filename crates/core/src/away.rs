@@ -54,13 +54,10 @@ impl Intake {
         }
     }
 
-    /// Whether no sink that an event can need has answered for a while.
-    pub fn all_away(&self) -> bool {
-        let reachable = self.pipeline.reachable();
-        match reachable.is_empty() {
-            true => self.pipeline.is_dead_letter_away(),
-            false => self.pipeline.away(reachable) == reachable,
-        }
+    /// Whether there is one sink that everything needs, dead letters included, and it has not
+    /// answered for a while.
+    pub fn is_only_sink_away(&self) -> bool {
+        !self.pipeline.waits_for_several() && self.pipeline.is_dead_letter_away()
     }
 
     /// Changes whenever a sink that was away is back.

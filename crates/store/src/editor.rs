@@ -77,7 +77,7 @@ impl StoreEditor {
                 removed: numbers.iter().copied().collect(),
                 ..Later::default()
             };
-            Ok(self.database.write(std::iter::empty(), &later)?.len() as u64)
+            Ok(self.database.write_around_damage(&later)?.len() as u64)
         })
     }
 

@@ -148,7 +148,7 @@ impl Cause {
     }
 
     /// Whether the content of the file is at fault.
-    fn is_damage(&self) -> bool {
+    pub(crate) fn is_damage(&self) -> bool {
         self.code().is_some_and(is_damage)
     }
 
@@ -170,7 +170,7 @@ impl Cause {
 }
 
 /// Whether the engine found its file to contradict itself.
-fn is_damage(code: ErrorCode) -> bool {
+pub(crate) fn is_damage(code: ErrorCode) -> bool {
     matches!(code, ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase)
 }
 

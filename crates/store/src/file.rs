@@ -16,6 +16,7 @@ use crate::later::Later;
 use crate::level::{Census, Holder, Level};
 use crate::record::{Flaw, Record, RecordId, Row};
 use crate::reserve::Reserve;
+use crate::rows::Known;
 use crate::store::{FILE, doing};
 use crate::writer::{Append, Order, Read, Taken};
 use crate::{AccessError, StoreConfig, StoreError};
@@ -135,6 +136,11 @@ impl StoreFile {
     pub(crate) fn write(&mut self, appends: &[Append], later: &Later) -> Result<i64, AccessError> {
         self.ensure_open()?;
         let first = self.commit(appends, later).or_else(|cause| {
+            if cause.is_damage() {
+                let gone = self.database()?.write_around_damage(later)?;
+                self.count_removed(&gone);
+                return self.commit(appends, &Later::default());
+            }
             if !cause.is_no_space() {
                 return Err(cause);
             }
@@ -142,7 +148,10 @@ impl StoreFile {
             self.database()?.write_back()?;
             self.commit(appends, later)
         });
-        let first = first.map_err(|cause| self.fail(cause))?;
+        let first = first.map_err(|cause| match cause.is_damage() {
+            true => self.refuse(cause),
+            false => self.fail(cause),
+        })?;
         // What follows cannot take back what is durable.
         if let Err(cause) = self.take_stock() {
             self.fail(cause);
@@ -164,20 +173,28 @@ impl StoreFile {
             .map(|(seq, (row, kept))| (seq, row, kept));
         let gone = self.database()?.write(records, later)?;
         self.numbers.start += count;
+        self.count_removed(&gone);
         let level = &self.level;
-        gone.iter().for_each(|gone| level.subtract(*gone));
         appends.iter().for_each(|append| level.add(append.row.key));
-        level.removed.fetch_add(gone.len() as u64, Relaxed);
         level.appended.fetch_add(appends.len() as u64, Relaxed);
         level.commits.fetch_add(1, Relaxed);
         Ok(first)
+    }
+
+    fn count_removed(&self, gone: &[Known]) {
+        gone.iter().for_each(|gone| self.level.subtract(*gone));
+        self.level.removed.fetch_add(gone.len() as u64, Relaxed);
     }
 
     fn take_stock(&mut self) -> Result<(), Cause> {
         let database = self.database()?;
         let records = self.level.records.load(Relaxed) + self.level.damaged.load(Relaxed);
         if records == 0 && database.size()? > SHRINK {
-            database.shrink()?;
+            match database.shrink() {
+                // It is only larger than it needs to be.
+                Err(cause) if cause.is_damage() || matches!(cause, Cause::Busy) => {}
+                shrunk => shrunk?,
+            }
         }
         self.level.used.store(database.used()?, Relaxed);
         self.level.set_oldest(database.oldest()?);
@@ -286,6 +303,13 @@ impl StoreFile {
             self.database = None;
             self.stuck = Some((Instant::now(), error.clone()));
         }
+        error
+    }
+
+    /// Takes no record in for a while. The file stays open: what it holds can be read and removed.
+    fn refuse(&mut self, cause: Cause) -> AccessError {
+        let error = self.report(cause);
+        self.stuck = Some((Instant::now(), error.clone()));
         error
     }
 

@@ -1,11 +1,12 @@
 //! The statements over the store's tables.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use rusqlite::types::FromSql;
-use rusqlite::{Error, OptionalExtension, Result, Row as Columns, ffi, params};
+use rusqlite::{Error, OptionalExtension, Result, Row as Columns, Statement, ffi, params};
 
 use crate::database::Database;
+use crate::error::is_damage;
 use crate::later::Later;
 use crate::record::{Flaw, Row, Settled};
 
@@ -26,8 +27,42 @@ impl Database {
         records: impl Iterator<Item = (i64, &'a Row, &'a [u8])>,
         later: &Later,
     ) -> Result<Vec<Known>> {
+        self.write_with(records, later, |content, seq| {
+            content.execute([seq]).map(|_| ())
+        })
+    }
+
+    /// Writes it where pages of the contents cannot be read, at which the engine looks to remove
+    /// what is beside them too: a content that cannot be removed is left, as nobody's.
+    pub(crate) fn write_around_damage(&self, later: &Later) -> Result<Vec<Known>> {
+        let mut left = BTreeSet::new();
+        loop {
+            let mut failed = None;
+            let written = self.write_with(std::iter::empty(), later, |content, seq| {
+                if left.contains(&seq) {
+                    return Ok(());
+                }
+                let removed = content.execute([seq]).map(|_| ());
+                removed.inspect_err(|_| failed = Some(seq))
+            });
+            match (written, failed) {
+                (Err(error), Some(seq)) if error.sqlite_error_code().is_some_and(is_damage) => {
+                    tracing::warn!(record = seq, %error, "the space of a removed record is lost");
+                    left.insert(seq);
+                }
+                (written, _) => return written,
+            }
+        }
+    }
+
+    fn write_with<'a>(
+        &self,
+        records: impl Iterator<Item = (i64, &'a Row, &'a [u8])>,
+        later: &Later,
+        forget: impl FnMut(&mut Statement<'_>, i64) -> Result<()>,
+    ) -> Result<Vec<Known>> {
         let transaction = self.connection.unchecked_transaction()?;
-        let gone = self.remove(later.removed.iter())?;
+        let gone = self.remove(later.removed.iter(), forget)?;
         self.count_attempts(&later.attempted)?;
         self.settle(&later.settled)?;
         self.insert(records)?;
@@ -58,7 +93,11 @@ impl Database {
         Ok(())
     }
 
-    fn remove<'a>(&self, numbers: impl Iterator<Item = &'a i64>) -> Result<Vec<Known>> {
+    fn remove<'a>(
+        &self,
+        numbers: impl Iterator<Item = &'a i64>,
+        mut forget: impl FnMut(&mut Statement<'_>, i64) -> Result<()>,
+    ) -> Result<Vec<Known>> {
         let mut record = self
             .connection
             .prepare("delete from record where seq = ?1 returning key, damaged")?;
@@ -68,7 +107,7 @@ impl Database {
         let mut removed = Vec::new();
         for seq in numbers {
             removed.extend(record.query_row([seq], |row| Ok(known(row))).optional()?);
-            content.execute([seq])?;
+            forget(&mut content, *seq)?;
         }
         Ok(removed)
     }

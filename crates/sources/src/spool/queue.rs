@@ -1,11 +1,9 @@
 //! Records that this source has: under way, or behind an older one of the same partition key.
 
 use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::{BuildHasher, RandomState};
 
 use super::record::Picked;
-
-/// Keys that may be passed over before the spool is gone through anew.
-const MOST_PASSED: usize = 65_536;
 
 /// Keeps records of one key one behind the other, and what was passed over out of the way.
 #[derive(Default)]
@@ -13,8 +11,9 @@ pub(super) struct Queue {
     /// Of keys whose first record is under way, those behind it.
     behind: HashMap<String, VecDeque<Picked>>,
     /// Keys of which a record was left in the spool: nothing newer overtakes it until the spool
-    /// is gone through anew.
-    passed: HashSet<String>,
+    /// is gone through anew. By their hashes: there may be as many as the spool has.
+    passed: HashSet<u64>,
+    hasher: RandomState,
     records: usize,
     bytes: usize,
 }
@@ -34,7 +33,7 @@ impl Queue {
     /// the spool.
     pub(super) fn enter(&mut self, picked: Picked, key: Option<&str>) -> Option<Picked> {
         if let Some(key) = key {
-            if self.passed.contains(key) {
+            if self.passed.contains(&self.hasher.hash_one(key)) {
                 return None;
             }
             if let Some(behind) = self.behind.get_mut(key) {
@@ -68,17 +67,12 @@ impl Queue {
         for picked in self.behind.remove(key).into_iter().flatten() {
             self.gone(picked.bytes);
         }
-        self.passed.insert(key.to_owned());
+        self.passed.insert(self.hasher.hash_one(key));
     }
 
     fn gone(&mut self, bytes: usize) {
         self.records -= 1;
         self.bytes -= bytes;
-    }
-
-    /// Whether so much was passed over that the rest has to wait.
-    pub(super) fn has_passed_enough(&self) -> bool {
-        self.passed.len() >= MOST_PASSED
     }
 
     /// The spool is gone through anew.

@@ -9,12 +9,13 @@ use tokio::time::Instant;
 use vodbridge_core::{
     Away, Content, DEAD_LETTER_TYPE, DeadLetter, Envelope, Intake, Patience, Reason,
 };
-use vodbridge_store::{Entry, Held, Record};
+use vodbridge_store::{Entry, Held, Record, RecordId};
 
 use super::Spool;
 
 /// A record that this source has, and nobody else.
 pub(super) struct Picked {
+    pub(super) id: RecordId,
     pub(super) entry: Entry,
     held: Held,
     /// Of its event, for the memory that it takes.
@@ -39,9 +40,14 @@ pub(super) struct Deliverer {
 
 impl Picked {
     pub(super) fn new((record, held): (Record, Held)) -> Self {
-        let entry = record.entry;
+        let Record { id, entry } = record;
         let bytes = entry.envelope.structured().len();
-        Self { entry, held, bytes }
+        Self {
+            id,
+            entry,
+            held,
+            bytes,
+        }
     }
 
     pub(super) fn envelope(&self) -> &Envelope {

@@ -32,18 +32,53 @@ pub struct SpoolSource {
     returns: watch::Receiver<u64>,
     queue: Queue,
     under_way: JoinSet<Done>,
-    /// How many are tried on sinks that do not answer.
-    probes: HashMap<Away, usize>,
+    /// What is tried on sinks that do not answer.
+    probes: HashMap<Away, Probes>,
     /// The last record that was looked at this time.
     after: Option<RecordId>,
     /// Whether there was none after it.
     at_end: bool,
-    again_at: Instant,
+    /// When this time began.
+    began: Instant,
+    /// When the next time begins; None: there is more to look at this time.
+    again_at: Option<Instant>,
     pause: Duration,
     /// Whether anything was delivered this time.
     progress: bool,
     /// Whether a sink was tried this time that did not answer then either.
     tried: bool,
+}
+
+/// Records that are tried on the same sinks, which do not answer. Each gets its turn: the oldest may
+/// be those that such a sink never takes.
+#[derive(Default)]
+struct Probes {
+    under_way: usize,
+    /// The last one that was tried.
+    last: Option<RecordId>,
+    /// Whether there was no room this time for one that comes after it.
+    more: bool,
+}
+
+impl Probes {
+    fn take(&mut self, record: RecordId) -> bool {
+        if self.more || self.last.is_some_and(|last| record <= last) {
+            return false;
+        }
+        self.more = self.under_way >= PROBES;
+        if !self.more {
+            self.under_way += 1;
+            self.last = Some(record);
+        }
+        !self.more
+    }
+
+    /// The spool has been gone through.
+    fn end(&mut self) {
+        if !self.more {
+            self.last = None;
+        }
+    }
 }
 
 /// The end of one delivery.
@@ -70,7 +105,8 @@ impl SpoolSource {
             probes: HashMap::new(),
             after: None,
             at_end: false,
-            again_at: Instant::now(),
+            began: Instant::now(),
+            again_at: None,
             pause: SHORTEST_PAUSE,
             progress: false,
             tried: false,
@@ -82,19 +118,22 @@ impl SpoolSource {
         let deliverer = self.deliverer.clone();
         let store = &deliverer.spool.store;
         while !begin.is_cancelled() {
+            // Whatever else there is to do: records that come all the time must not put it off.
+            if self.again_at.is_some_and(|at| at <= Instant::now()) && self.leaves_some() {
+                self.begin_anew();
+            }
             if let Some(room) = self.room() {
                 self.pick(room).await;
                 continue;
             }
+            let again_at = self.again_at.filter(|_| self.leaves_some());
             tokio::select! {
                 biased;
                 () = begin.cancelled() => {}
                 Some(done) = self.under_way.join_next() => self.ended(done),
                 Ok(()) = self.returns.changed() => self.begin_anew(),
                 () = store.changed() => self.at_end = false,
-                () = sleep_until(self.again_at), if self.at_end && self.leaves_some() => {
-                    self.begin_anew();
-                }
+                () = sleep_until(again_at.unwrap_or(self.began)), if again_at.is_some() => {}
             }
         }
         self.queue.leave_waiting();
@@ -110,8 +149,9 @@ impl SpoolSource {
             self.ended(done);
         }
         self.deliverer.spool.note_if_empty();
-        let all_away = self.deliverer.intake.all_away();
-        let most = if all_away { PROBES } else { WINDOW };
+        // Where all records need the same sink, more of them need not be looked at.
+        let is_away = self.deliverer.intake.is_only_sink_away();
+        let most = if is_away { PROBES } else { WINDOW };
         let room = most.saturating_sub(self.queue.len());
         let fits = self.queue.bytes() < WINDOW_BYTES;
         let more = !self.at_end && !self.deliverer.spool.store.is_empty();
@@ -119,6 +159,9 @@ impl SpoolSource {
     }
 
     async fn pick(&mut self, room: usize) {
+        if self.after.is_none() {
+            self.began = Instant::now();
+        }
         let spool = &self.deliverer.spool;
         let order = match spool.keeps_order() {
             true => Order::ByKey,
@@ -141,9 +184,6 @@ impl SpoolSource {
                 self.start(picked, key);
             }
         }
-        if self.queue.has_passed_enough() {
-            self.end();
-        }
     }
 
     fn key(&self, picked: &Picked) -> Option<String> {
@@ -155,14 +195,13 @@ impl SpoolSource {
     /// answer, it goes to the others that it needs, or stays.
     fn start(&mut self, picked: Picked, key: Option<String>) {
         let (away, bytes) = (self.deliverer.away(&picked), picked.bytes);
-        let probes = self.probes.entry(away).or_default();
-        let probe = (!away.is_empty() && *probes < PROBES).then_some(away);
+        let mut tries = || self.probes.entry(away).or_default().take(picked.id);
+        let probe = (!away.is_empty() && tries()).then_some(away);
         let passing_by = !away.is_empty() && probe.is_none();
         if passing_by && !away.leaves_others() {
             self.queue.left(key.as_deref(), bytes);
             return;
         }
-        *probes += usize::from(probe.is_some());
         let deliverer = self.deliverer.clone();
         self.under_way.spawn(async move {
             let ending = deliverer.deliver(picked, passing_by).await;
@@ -189,11 +228,12 @@ impl SpoolSource {
             Err(error) => std::panic::resume_unwind(error.into_panic()),
         };
         if let Some(probes) = done.probe.and_then(|away| self.probes.get_mut(&away)) {
-            *probes -= 1;
+            probes.under_way -= 1;
         }
         match done.ending {
             Ending::Settled => {
                 self.progress = true;
+                self.begin_soon();
                 let next = self.queue.settled(done.key.as_deref(), done.bytes)?;
                 Some((next, done.key))
             }
@@ -201,7 +241,7 @@ impl SpoolSource {
                 if done.probe.is_some() {
                     // There is always somebody who tries: it is how a return is noticed.
                     self.tried = true;
-                    self.again_at = self.again_at.min(Instant::now() + SHORTEST_PAUSE);
+                    self.begin_soon();
                 }
                 self.queue.left(done.key.as_deref(), done.bytes);
                 None
@@ -215,20 +255,39 @@ impl SpoolSource {
         self.deliverer.spool.store.len() > self.queue.len() as u64
     }
 
-    /// The spool has been gone through; some time later it is again.
+    /// The spool has been gone through; some time later it is again. What has come since does not
+    /// move that time.
     fn end(&mut self) {
         self.at_end = true;
+        if self.again_at.is_some() {
+            return;
+        }
         self.pause = match self.progress || self.tried {
             true => SHORTEST_PAUSE,
             false => (self.pause * 2).min(LONGEST_PAUSE),
         };
+        // A long way is not gone again and again.
+        let took = self.began.elapsed().min(LONGEST_PAUSE);
+        let pause = match self.progress {
+            true => self.pause,
+            false => self.pause.max(took),
+        };
         (self.progress, self.tried) = (false, false);
-        self.again_at = Instant::now() + self.pause;
+        self.probes.values_mut().for_each(Probes::end);
+        self.again_at = Some(Instant::now() + pause);
+    }
+
+    /// Something has changed: if there is nothing more to look at, it is gone through again soon.
+    fn begin_soon(&mut self) {
+        let soon = Instant::now() + SHORTEST_PAUSE;
+        self.again_at = self.again_at.map(|at| at.min(soon));
     }
 
     fn begin_anew(&mut self) {
         self.queue.begin_anew();
+        self.probes.values_mut().for_each(|of| of.more = false);
         self.after = None;
         self.at_end = false;
+        self.again_at = None;
     }
 }

@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use vodbridge_core::testing::FakeSink;
-use vodbridge_core::{DeadLetters, Intake, Metrics, Pipeline, Router, SinkSet};
+use vodbridge_core::{DeadLetters, Intake, Metrics, Pipeline, Router, Sink, SinkSet};
 use vodbridge_sources::spool::{Spool, SpoolMetrics, SpoolSource, WINDOW};
 use vodbridge_sources::webhook::{Drain, Endpoint, Listener, WebhookConfig};
 use vodbridge_store::StoreReader;
@@ -42,6 +42,23 @@ impl Bridge {
         directory: &Path,
         spool: &str,
     ) -> Self {
+        let ports = sinks.iter().map(|sink| Arc::clone(sink) as _).collect();
+        let router = Router::everything(SinkSet::of(0..sinks.len()));
+        let bridge = Self::over(ports, router, dead, directory, spool).await;
+        Self {
+            sinks: sinks.iter().map(|sink| Arc::clone(sink)).collect(),
+            ..bridge
+        }
+    }
+
+    /// Over sinks of any kind, which `sinks` does not have.
+    pub(crate) async fn over(
+        ports: Vec<Arc<dyn Sink>>,
+        router: Router,
+        dead: Arc<FakeSink>,
+        directory: &Path,
+        spool: &str,
+    ) -> Self {
         let settings = format!(
             r#"{{"listen": "127.0.0.1:0", "sub_app_id": 1, "answer_within": "2s", "patience": "6s",
                 "body_timeout": "5500ms", "spool": {{"directory": {directory:?} {spool}}}}}"#
@@ -54,8 +71,6 @@ impl Bridge {
             last_resort: None,
         };
         let metrics = Metrics::default();
-        let ports = sinks.iter().map(|sink| Arc::clone(sink) as _).collect();
-        let router = Router::everything(SinkSet::of(0..sinks.len()));
         let pipeline = Arc::new(Pipeline::new(ports, router, dead_letters, &metrics));
         let of_source = || metrics.source("callback");
         let intake = Intake::new(
@@ -85,7 +100,7 @@ impl Bridge {
         let listener = Listener::bind(listen, vec![endpoint], drain).await.unwrap();
         Self {
             address: listener.local_addr().unwrap(),
-            sinks: sinks.iter().map(|sink| Arc::clone(sink)).collect(),
+            sinks: Vec::new(),
             dead,
             undelivered,
             pipeline,

@@ -4,3 +4,4 @@
 mod answers;
 mod bridge;
 mod delivery;
+mod starving;

@@ -14,3 +14,4 @@ mod kill;
 mod model;
 mod offline;
 mod picking;
+mod worn;
