@@ -97,6 +97,14 @@ fn print(config: &Config) {
             ),
         };
         output::line(format!("  source {name}: {doing}"));
+        if let Source::Webhook(webhook) = source
+            && let Some(spool) = &webhook.spool
+        {
+            let directory = spool.directory.display();
+            output::line(format!(
+                "    what is not acked in time waits in {directory}"
+            ));
+        }
     }
     for (name, topics) in config.topics() {
         output::line(format!("  sink {name}: {} topics", topics.len()));
