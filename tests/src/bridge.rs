@@ -38,6 +38,8 @@ pub struct Setup {
     binary: Option<PathBuf>,
     admin: String,
     webhook: String,
+    /// Of the environment of its commands, the bridge among them.
+    variables: Vec<(&'static str, String)>,
     directory: TempDir,
 }
 
@@ -67,6 +69,7 @@ impl Setup {
             binary: None,
             admin,
             webhook,
+            variables: Vec::new(),
             directory,
         })
     }
@@ -83,6 +86,13 @@ impl Setup {
         self
     }
 
+    /// Sets variables of the environment.
+    #[must_use]
+    pub fn with_variables(mut self, variables: Vec<(&'static str, String)>) -> Self {
+        self.variables = variables;
+        self
+    }
+
     /// A command of the binary on this configuration, for example `provision`.
     ///
     /// # Errors
@@ -93,6 +103,7 @@ impl Setup {
         command
             .args(arguments)
             .args(["--config", "base.yaml", "--config", "test.yaml"])
+            .envs(self.variables.iter().cloned())
             .current_dir(self.directory.path());
         Ok(command)
     }

@@ -19,7 +19,7 @@ const PIECE: usize = 256 * 1024;
 /// Longer than anything waits; every wait ends when the fault does.
 const LONG: Duration = Duration::from_secs(3600);
 
-/// What happens to the bytes of all connections, in both directions.
+/// What happens to the bytes of all connections, in both directions unless it says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Fault {
     /// They go on at once.
@@ -32,6 +32,8 @@ pub enum Fault {
     /// They are held, ends of connections too, and go on when this is over. New connections are
     /// accepted, and their bytes held as well.
     BlackHole,
+    /// What clients say goes on at once, what servers say is held and goes on when this is over.
+    Mute,
     /// There are none: every connection is cut, new ones at once.
     Refuse,
 }
@@ -66,6 +68,24 @@ struct Connection {
 
 /// Bytes, and when they came.
 type Piece = (Instant, Vec<u8>);
+
+/// Who speaks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Speaker {
+    Client,
+    Server,
+}
+
+impl Speaker {
+    /// Where its words come from and where they go.
+    fn ends(self, connection: &Connection) -> (&TcpStream, &TcpStream) {
+        let Connection { client, server, .. } = connection;
+        match self {
+            Self::Client => (client, server),
+            Self::Server => (server, client),
+        }
+    }
+}
 
 impl Proxy {
     /// Listens on a free loopback port and connects whoever comes to the loopback port `target`.
@@ -212,29 +232,27 @@ impl Shared {
         }
         state.connections.push(Arc::downgrade(&connection));
         drop(state);
-        self.relay(&connection, |it| (&it.client, &it.server));
-        self.relay(&connection, |it| (&it.server, &it.client));
+        self.relay(&connection, Speaker::Client);
+        self.relay(&connection, Speaker::Server);
     }
 
     /// Reads on one thread and writes on another, so that a delay does not limit the rate.
-    fn relay(
-        self: &Arc<Self>,
-        connection: &Arc<Connection>,
-        ends: fn(&Connection) -> (&TcpStream, &TcpStream),
-    ) {
+    fn relay(self: &Arc<Self>, connection: &Arc<Connection>, speaker: Speaker) {
         let (held, due) = sync_channel(HELD);
         let from = connection.clone();
-        thread::spawn(move || read(ends(&from).0, &held));
+        thread::spawn(move || read(speaker.ends(&from).0, &held));
         let (shared, connection) = (self.clone(), connection.clone());
-        thread::spawn(move || shared.write(&connection, ends(&connection).1, due));
+        thread::spawn(move || shared.write(&connection, speaker, due));
     }
 
-    fn write(&self, connection: &Connection, mut to: &TcpStream, due: Receiver<Piece>) {
+    fn write(&self, connection: &Connection, speaker: Speaker, due: Receiver<Piece>) {
+        let (_, mut to) = speaker.ends(connection);
+        let may_go = |came, pace: &mut Instant| self.may_go(connection, speaker, came, pace);
         let mut pace = Instant::now();
         for (came, bytes) in due {
             let mut rest = &bytes[..];
             while !rest.is_empty() {
-                let Some(most) = self.may_go(connection, came, &mut pace) else {
+                let Some(most) = may_go(came, &mut pace) else {
                     return;
                 };
                 let (now, later) = rest.split_at(most.min(rest.len()));
@@ -245,14 +263,20 @@ impl Shared {
             }
         }
         // The sender has finished.
-        if self.may_go(connection, Instant::now(), &mut pace).is_some() {
+        if may_go(Instant::now(), &mut pace).is_some() {
             to.shutdown(Shutdown::Write).ok();
         }
     }
 
     /// Waits until bytes that came at `came` may go on, and says how many at a time. None: the
     /// connection was cut.
-    fn may_go(&self, connection: &Connection, came: Instant, pace: &mut Instant) -> Option<usize> {
+    fn may_go(
+        &self,
+        connection: &Connection,
+        speaker: Speaker,
+        came: Instant,
+        pace: &mut Instant,
+    ) -> Option<usize> {
         let mut state = self.lock();
         while !connection.cut.load(Relaxed) {
             let now = Instant::now();
@@ -261,6 +285,8 @@ impl Shared {
                 Fault::Delay(delay) => came + delay,
                 Fault::Throttle(_) => *pace,
                 Fault::BlackHole => now + LONG,
+                Fault::Mute if speaker == Speaker::Server => now + LONG,
+                Fault::Mute => now,
             };
             if at > now {
                 state = self.wait(state, at - now);

@@ -120,6 +120,21 @@ fn a_black_hole_holds_and_then_lets_go() {
 }
 
 #[test]
+fn a_mute_server_hears_and_its_answers_come_later() {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let proxy = Proxy::start(listener.local_addr().unwrap().port()).unwrap();
+    let mut client = connect(&proxy);
+    let (mut server, _) = listener.accept().unwrap();
+    proxy.set(Fault::Mute);
+    client.write_all(b"question").unwrap();
+    expect(&server, b"question");
+    server.write_all(b"answer").unwrap();
+    assert!(is_silent(&client));
+    proxy.set(Fault::None);
+    expect(&client, b"answer");
+}
+
+#[test]
 fn cuts_what_is_there_and_serves_what_comes() {
     let proxy = Proxy::start(echo(b'>')).unwrap();
     let mut held = connect(&proxy);
