@@ -370,3 +370,31 @@ async fn a_null_among_the_events_is_none() {
     bridge.ended().await;
     assert!(dead.acked().is_empty());
 }
+
+#[tokio::test]
+async fn what_cannot_be_read_is_dead_lettered_and_then_confirmed() {
+    let sink = FakeSink::acking("events");
+    let bridge = bridge(&sink, "", DONE.into(), |nth, _| async move {
+        let deep = "[".repeat(200) + &"]".repeat(200);
+        let unparsable = format!(r#"{{"EventHandle":"deep","EventType":"X","X":{deep}}}"#);
+        let unrecognised = r#"{"EventHandle":"strange","a":1}"#.to_owned();
+        match nth {
+            0 => answer_with(&[unparsable, unrecognised]),
+            _ => nothing().await,
+        }
+    })
+    .await;
+    for handle in ["deep", "strange"] {
+        let confirmed = || bridge.asked.confirmed(handle);
+        until(handle, Duration::from_secs(20), confirmed).await;
+    }
+    let letters = bridge.dead.envelopes();
+    let reason = |letter: &vodbridge_core::Envelope| {
+        let reason = letter.extension("deadletterreason");
+        reason.unwrap_or_default().to_owned()
+    };
+    let mut reasons: Vec<_> = letters.iter().map(reason).collect();
+    reasons.sort_unstable();
+    assert_eq!(reasons, ["unparsable", "unrecognised"]);
+    bridge.ended().await;
+}
