@@ -13,6 +13,7 @@ mod deploy;
 mod destinations;
 mod healing;
 mod hostile;
+mod invariants;
 mod layout;
 mod load;
 mod main_job;

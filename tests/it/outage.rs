@@ -161,13 +161,22 @@ async fn three_copies<B, O: Outage<B>>(bridge: &Bridge, broker: &mut B) -> Resul
     let mut third = send(bridge, &body).await?;
     let silence = third.silent_for(Duration::from_millis(500)).await;
     silence.context("third")?;
-    let (ended, answer) = tokio::join!(O::end(broker), third.response(RECOVERY));
+    let (ended, id) = tokio::join!(O::end(broker), confirmed(bridge, third, &body));
     ended?;
-    let mut answer = answer?;
-    // A broker may take longer to start than the cloud waits; then another copy comes.
+    id
+}
+
+/// The id that a caller gets with its 200. A broker may take longer to come back than the cloud
+/// waits; then another copy comes.
+pub(crate) async fn confirmed(
+    bridge: &Bridge,
+    mut caller: Connection,
+    body: &[u8],
+) -> Result<String> {
+    let mut answer = caller.response(RECOVERY).await?;
     let last = Instant::now() + RECOVERY;
     while answer.status == 503 && Instant::now() < last {
-        answer = send(bridge, &body).await?.response(RECOVERY).await?;
+        answer = send(bridge, body).await?.response(RECOVERY).await?;
     }
     ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
     Ok(answer.json()?["id"].as_str().context("no id")?.to_owned())

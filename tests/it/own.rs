@@ -9,6 +9,7 @@ use vodbridge_tests::brokers::nats::Nats;
 use vodbridge_tests::brokers::rabbitmq::RabbitMq;
 use vodbridge_tests::brokers::{Broker, kafka, nats, rabbitmq};
 use vodbridge_tests::clients::{self, Client, Message};
+use vodbridge_tests::ports::free_port;
 use vodbridge_tests::proxy::Proxy;
 
 /// A broker with the topology that `vodbridge provision` makes.
@@ -68,6 +69,31 @@ pub(crate) async fn own_nats() -> Result<Own<Nats>> {
         r#"nats: {{ servers: ["{address}"], subject: "vod.{{event_type}}", stream: VOD }}"#
     );
     Owned::new(broker, clients::nats(address), "VOD", sink).await
+}
+
+/// One behind a proxy, which its clients go through, ours too.
+pub(crate) async fn own_kafka_behind() -> Result<(Own<Kafka>, Proxy)> {
+    let port = free_port()?;
+    let broker = Broker::start(Kafka::new()?.behind(port)).await?;
+    let proxy = Proxy::listen(port, broker.port())?;
+    let address = format!("127.0.0.1:{port}");
+    let sink = format!(r#"kafka: {{ brokers: ["{address}"], topic: "vod.{{event_type}}" }}"#);
+    let own = Owned::new(broker, clients::kafka(address), "vod.", sink).await?;
+    Ok((own, proxy))
+}
+
+/// One, and a proxy that leads to it.
+pub(crate) async fn own_rabbitmq_behind() -> Result<(Own<RabbitMq>, Proxy)> {
+    let own = own_rabbitmq().await?;
+    let proxy = Proxy::start(own.broker.port())?;
+    Ok((own, proxy))
+}
+
+/// One, and a proxy that leads to it.
+pub(crate) async fn own_nats_behind() -> Result<(Own<Nats>, Proxy)> {
+    let own = own_nats().await?;
+    let proxy = Proxy::start(own.broker.port())?;
+    Ok((own, proxy))
 }
 
 /// A cluster, with one topic for all events.

@@ -31,21 +31,34 @@ impl Pulled {
         Ok(Self { cloud, queue })
     }
 
-    /// The source, with more settings in one line.
+    /// The source alone, with more settings in one line.
     pub(crate) fn source(&self, more: &str) -> String {
+        self.source_beside("null", more)
+    }
+
+    /// The source, and what the webhook `callback` is to be.
+    pub(crate) fn source_beside(&self, callback: &str, more: &str) -> String {
         format!(
-            "sources: {{ callback: null, reliable: {{ queue: {{ sub_app_id: {SUB_APP_ID}, \
+            "sources: {{ callback: {callback}, reliable: {{ queue: {{ sub_app_id: {SUB_APP_ID}, \
              endpoint: \"{}\", credentials: {{ secret_id: AKIDtest, secret_key: key }}{more} }} }} }}",
             self.cloud.endpoint()
         )
     }
 
     /// Issues so many notifications, whose subjects are their numbers.
-    pub(crate) fn issue(&self, numbers: std::ops::Range<usize>) -> Result<()> {
-        let recorded = numbers.map(|n| Ok(Recorded::read(&notification(n))?));
-        let recorded: Result<Vec<_>> = recorded.collect();
-        self.queue.issue_recorded(recorded?.into_iter().flatten());
+    pub(crate) fn issue(&self, mut numbers: std::ops::Range<usize>) -> Result<()> {
+        numbers.try_for_each(|number| self.issue_one(&notification(number)))
+    }
+
+    /// Issues this notification.
+    pub(crate) fn issue_one(&self, body: &[u8]) -> Result<()> {
+        self.queue.issue_recorded(Recorded::read(body)?);
         Ok(())
+    }
+
+    /// How many events are confirmed.
+    pub(crate) fn confirmed(&self) -> u64 {
+        self.queue.stats().counts.confirmed
     }
 
     /// Resolves once every event is confirmed.

@@ -7,6 +7,7 @@ use anyhow::{Context, Result, ensure};
 use serde_json::json;
 use vodbridge_tests::bridge::Bridge;
 use vodbridge_tests::brokers::Kind;
+use vodbridge_tests::brokers::nats::Nats;
 
 use crate::load::{Load, Tally};
 use crate::own::{Own, kept, notification, own_kafka_with_acls, own_nats, own_rabbitmq_with};
@@ -216,12 +217,14 @@ async fn no_success_of_rabbitmq_is_false() -> Result<()> {
     no_success_is_false(own).await
 }
 
-#[tokio::test]
-async fn no_success_of_nats_is_false() -> Result<()> {
+/// A server whose streams take uploads and what is unknown, refuse large `PullComplete`s, take no
+/// `ConcatComplete` now, and know no other event.
+pub(crate) async fn narrow_nats() -> Result<Own<Nats>> {
     let mut own = own_nats().await?;
     // Several streams take its subjects.
     own.sink = own.sink.replace(", stream: VOD", "");
-    let subjects = json!({ "name": "VOD", "subjects": ["vod.NewFileUpload", "vod.dead_letter"] });
+    let some = ["vod.NewFileUpload", "vod.other", "vod.dead_letter"];
+    let subjects = json!({ "name": "VOD", "subjects": some });
     own.client.call("update_stream", subjects).await?;
     let small = json!({ "name": "SMALL", "subjects": ["vod.PullComplete"], "max_msg_size": 1000 });
     own.client.call("create_stream", small).await?;
@@ -231,5 +234,10 @@ async fn no_success_of_nats_is_false() -> Result<()> {
     own.client.call("create_stream", full).await?;
     let filling = json!({ "subject": "vod.ConcatComplete", "bodies": ["{}"] });
     own.client.call("publish", filling).await?;
-    no_success_is_false(own).await
+    Ok(own)
+}
+
+#[tokio::test]
+async fn no_success_of_nats_is_false() -> Result<()> {
+    no_success_is_false(narrow_nats().await?).await
 }
