@@ -40,6 +40,41 @@ async fn what_happens_twice_arrives_twice() -> Result<()> {
     Ok(())
 }
 
+const PULLED: &[u8] = br#"{"EventType":"PullComplete","PullCompleteEvent":{"TaskId":"replica"}}"#;
+
+/// A copy that the balancer sends to another replica, which knows nothing of the first. What can
+/// happen once only has the same id there, and JetStream stores no id twice.
+#[tokio::test]
+async fn a_copy_that_another_replica_gets_is_published_again() -> Result<()> {
+    let destinations = Destinations::new("replicas").await?;
+    let configuration = destinations.configuration("structured");
+    let setup = Setup::new(&configuration)?;
+    setup.run(&["provision"]).await?;
+    let replicas = [setup.start().await?, Bridge::start(&configuration).await?];
+    let mut ids = [BTreeSet::new(), BTreeSet::new()];
+    for replica in &replicas {
+        for (body, ids) in [PULLED, DELETED].into_iter().zip(&mut ids) {
+            let answer = replica.post(body, PATIENCE).await?;
+            ensure!(answer.status == 200, "{}", answer.text());
+            ids.insert(answer.json()?["id"].as_str().context("no id")?.to_owned());
+        }
+    }
+    let [once, repeatable] = ids.map(|ids| ids.len());
+    assert_eq!((once, repeatable), (1, 2));
+    let received = destinations.read(0, Duration::ZERO).await?;
+    let counts = [received.kafka, received.rabbitmq, received.nats].map(|messages| {
+        let of = |name: &str| {
+            messages
+                .iter()
+                .filter(|it| it.topic.ends_with(name))
+                .count()
+        };
+        (of("PullComplete"), of("FileDeleted"))
+    });
+    assert_eq!(counts, [(2, 2), (2, 2), (1, 2)]);
+    Ok(())
+}
+
 const PATIENT: &str =
     "sources: { callback: { webhook: { patience: 30s } } }\ndrain: { timeout: 45s }";
 
