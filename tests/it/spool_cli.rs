@@ -186,3 +186,22 @@ async fn a_spool_that_is_lost_with_the_machine_is_refused() -> Result<()> {
     assert!(!directory.path().join("spool").exists());
     with(", ephemeral: true")?.start().await.map(drop)
 }
+
+/// The same of a sink of files: its ack would rest there.
+#[tokio::test]
+async fn a_file_sink_that_is_lost_with_the_machine_is_refused() -> Result<()> {
+    let directory = tempfile::tempdir_in("/dev/shm")?;
+    let out = directory.path().join("out");
+    let with = |more: &str| {
+        let file = format!("file: {{ directory: {out:?} {more} }}");
+        Setup::new(&format!("sinks: {{ events: {{ {file} }} }}\n"))
+    };
+    let refused = run(with("")?.command(&["run"])?).await?;
+    ensure!(
+        refused.code == Some(1)
+            && refused.err.contains("is on tmpfs")
+            && refused.err.contains("ephemeral: true"),
+        "{refused:?}"
+    );
+    with(", ephemeral: true")?.start().await.map(drop)
+}
