@@ -52,6 +52,31 @@ const ONLY: [(&str, &str); 6] = [
 /// Free of both: the tests, and the benchmark, which measures the client libraries themselves.
 const OUTSIDE: [&str; 2] = ["vodbridge-tests", "vodbridge-bench"];
 
+/// What the crates without I/O may depend on: nothing that can reach a socket or a file. Of Tokio
+/// that depends on the features.
+const WITHOUT_IO: [&str; 20] = [
+    "base64",
+    "bytes",
+    "fastrand",
+    "futures-util",
+    "hmac",
+    "humantime",
+    "md-5",
+    "memchr",
+    "percent-encoding",
+    "prometheus-client",
+    "serde",
+    "serde_json",
+    "sha2",
+    "subtle",
+    "thiserror",
+    "tokio",
+    "tokio-util",
+    "tracing",
+    "vodbridge-core",
+    "vodbridge-vod",
+];
+
 #[derive(Deserialize)]
 struct Metadata {
     packages: Vec<Package>,
@@ -232,17 +257,35 @@ fn core_does_no_io() {
         .filter(|member| pure.contains(&member.name.as_str()))
     {
         for dependency in member.dependencies.iter().filter(|d| d.kind.is_none()) {
-            for feature in ["net", "fs", "process", "io-std", "signal", "full"] {
-                let io = dependency.name == "tokio" && dependency.features.contains(feature);
-                assert!(!io, "{} asks tokio for {feature}", member.name);
+            let (name, known) = (dependency.name.as_str(), WITHOUT_IO);
+            assert!(known.contains(&name), "{} uses {name}", member.name);
+            for feature in [
+                "net", "fs", "process", "io-std", "io-util", "signal", "full",
+            ] {
+                let io = name.starts_with("tokio") && dependency.features.contains(feature);
+                assert!(!io, "{} asks {name} for {feature}", member.name);
             }
         }
     }
     for directory in ["crates/core/src", "crates/vod/src"] {
         for file in sources(&workspace().join(directory)) {
             let text = std::fs::read_to_string(&file).unwrap();
-            for word in ["std::fs", "std::net", "std::process", "std::env::var"] {
-                assert!(!text.contains(word), "{} uses {word}", file.display());
+            for module in [
+                "fs", "io", "net", "process", "env", "os", "thread", "signal",
+            ] {
+                for library in ["std", "tokio"] {
+                    // Alone, or between the braces of a `use`.
+                    let path = format!("{library}::{module}");
+                    assert!(!text.contains(&path), "{} uses {path}", file.display());
+                    let opening = format!("{library}::{{");
+                    let groups = text.split(&opening).skip(1);
+                    let mut used = groups.filter_map(|rest| rest.split("};").next());
+                    let grouped = used.any(|group| {
+                        let mut names = group.split(|c: char| !c.is_alphanumeric() && c != '_');
+                        names.any(|name| name == module)
+                    });
+                    assert!(!grouped, "{} uses {path}", file.display());
+                }
             }
         }
     }
@@ -264,6 +307,77 @@ fn no_source_file_is_longer_than_400_lines() {
             file.display()
         );
     }
+}
+
+/// The words of a document that are names of tests: four words or more, in code type.
+fn named_tests(text: &str) -> BTreeSet<&str> {
+    let code = text.split('`').skip(1).step_by(2);
+    let is_name = |word: &&str| {
+        let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_';
+        word.chars().all(plain) && word.matches('_').count() >= 3
+    };
+    code.filter(is_name).collect()
+}
+
+/// The functions of all tests.
+fn tests() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    for file in ["crates", "tests"]
+        .map(|it| sources(&workspace().join(it)))
+        .concat()
+    {
+        let text = std::fs::read_to_string(&file).expect("a source is text");
+        let mut is_test = false;
+        for line in text.lines().map(str::trim_start) {
+            let of = line.strip_prefix("async fn ").or(line.strip_prefix("fn "));
+            match of.and_then(|of| of.split(['(', '<']).next()) {
+                Some(name) if std::mem::take(&mut is_test) => drop(found.insert(name.to_owned())),
+                Some(_) => {}
+                None => is_test |= line.starts_with("#[test]") || line.starts_with("#[tokio::test"),
+            }
+        }
+    }
+    found
+}
+
+/// A promise is worth the test that shows it.
+#[test]
+fn every_promise_names_a_test_that_is_there() {
+    let read = |name| std::fs::read_to_string(workspace().join(name)).unwrap();
+    let tests = tests();
+    let architecture = read("ARCHITECTURE.md");
+    let (_, invariants) = architecture.split_once("## Invariants").unwrap();
+    let (invariants, _) = invariants.split_once("\n## ").unwrap();
+    for invariant in invariants.split("\n**").skip(1) {
+        let named = named_tests(invariant);
+        assert!(!named.is_empty(), "no test: {invariant}");
+        for name in named {
+            assert!(tests.contains(name), "ARCHITECTURE.md: no test {name}");
+        }
+    }
+    let guarantees = read("docs/guarantees.md");
+    let lines: Vec<&str> = guarantees.lines().collect();
+    let mut rows = 0;
+    for (line, next) in lines.iter().zip(&lines[1..]) {
+        let is_row = line.starts_with('|') && !line.starts_with("| ---");
+        if !is_row || next.starts_with("| ---") {
+            continue;
+        }
+        let shown_by = line
+            .trim_end_matches([' ', '|'])
+            .rsplit('|')
+            .next()
+            .unwrap();
+        let named = named_tests(shown_by);
+        // What is not ours is said by its maker.
+        let linked = shown_by.contains("](https://");
+        assert!(linked || !named.is_empty(), "neither test nor page: {line}");
+        for name in named {
+            assert!(tests.contains(name), "docs/guarantees.md: no test {name}");
+        }
+        rows += 1;
+    }
+    assert!(rows > 20, "{rows} rows were found");
 }
 
 /// Every Rust and Python file below a directory, what is installed or built left out.
