@@ -295,6 +295,68 @@ async fn a_queue_is_left_as_it_was() -> Result<()> {
     done(sink.close().await)
 }
 
+/// A queue of that name which somebody else made may have a delivery limit, and to look through it
+/// as often as that would be the end of what it holds.
+#[tokio::test]
+async fn dead_letters_are_read_from_the_queue_that_is_made_for_them_alone() -> Result<()> {
+    let address = rabbitmq::shared().await?;
+    let client = clients::rabbitmq(&*address);
+    let exchange = name("letters");
+    let config = settings(
+        json!({ "url": address, "exchange": exchange, "routing_key": "vod.{event_type}" }),
+    )?;
+    let topics = ["vod.dead_letter".to_owned()];
+    let reader = RabbitMqReader::new("events", &config, Place::DeadLetters)?;
+    let sink = RabbitMqSink::new("events", &config, 1000)?;
+    let sink = sink.with_dead_letters(Some("vod.dead_letter"));
+    done(sink.provision(&topics).await)?;
+    let queue = format!("{exchange}.dead_letters");
+    let some = json!({ "exchange": exchange, "routing_key": topics[0], "bodies": ["a", "b"] });
+    for theirs in [false, true] {
+        if theirs {
+            let gone = json!({ "queue": queue });
+            client.call("delete_queue", gone).await?;
+            let limited = json!({
+                "queue": queue, "exchange": exchange,
+                "arguments": { "x-queue-type": "quorum", "x-delivery-limit": 3 },
+            });
+            client.call("declare_queue", limited).await?;
+        }
+        client.call("publish", some.clone()).await?;
+        for _ in 0..6 {
+            match reader.read(&topics, now()).await {
+                Ok(messages) if !theirs => assert_eq!(all(messages).await?.len(), 2),
+                Err(error) if theirs => {
+                    let error = error.to_string();
+                    ensure!(error.contains("--delivery-limit"), "{error}");
+                }
+                read => anyhow::bail!("{:?}", read.map(drop)),
+            }
+        }
+        let left = client.call("count", json!({ "queue": queue })).await?;
+        assert_eq!(left, [2]);
+    }
+    // What it would have come to.
+    let place = Place::Queue {
+        name: Some(queue.clone()),
+        delivery_limit: None,
+    };
+    let careless = RabbitMqReader::new("events", &config, place)?;
+    for _ in 0..6 {
+        all(done(careless.read(&topics, now()).await)?).await?;
+    }
+    let left = client.call("count", json!({ "queue": queue })).await?;
+    assert_eq!(left, [0]);
+    for left in [&queue, &format!("{exchange}.events")] {
+        client
+            .call("delete_queue", json!({ "queue": left }))
+            .await?;
+    }
+    let exchange = json!({ "exchange": exchange });
+    client.call("delete_exchange", exchange).await?;
+    done(sink.close().await)
+}
+
 /// Whatever others publish is handed on as it is.
 #[tokio::test]
 async fn what_is_no_event_is_read_as_such() -> Result<()> {

@@ -27,4 +27,3 @@ pub use message::MARK_HEADER;
 pub use reader::{Place, RabbitMqReader};
 pub use session::validate_url;
 pub use sink::RabbitMqSink;
-pub use topology::dead_letter_queue;

@@ -20,7 +20,6 @@ use lapin::options::{
 use lapin::types::{FieldTable, ShortString};
 use lapin::uri::AMQPUri;
 use lapin::{Channel, Queue};
-use thiserror::Error;
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -28,8 +27,12 @@ use vodbridge_core::{BoxError, Message, Messages, Reader, messages};
 
 use crate::received::{event, times_handed_out};
 use crate::session::{ANSWER_TIMEOUT, OpenError, Session, address, answered, is_missing, parse};
-use crate::topology::provisioned_queue;
+use crate::topology::{dead_letter_queue, is_for_dead_letters, provisioned_queue};
 use crate::{RabbitMqConfig, RabbitMqConfigError};
+
+mod error;
+
+use self::error::ReadError;
 
 /// Messages that are out at once with one consumer.
 const CHUNK: u16 = 1000;
@@ -50,6 +53,9 @@ pub enum Place {
         /// How often it hands out a message at most; None: without end.
         delivery_limit: Option<u32>,
     },
+    /// The queue that `vodbridge provision` makes for dead letters, which may be read as often as
+    /// one likes. Another one of its name is refused.
+    DeadLetters,
     /// A queue of the reader's own, bound to the exchange while it reads: takes nothing from
     /// anybody, and sees what is published from then on.
     Own,
@@ -88,6 +94,21 @@ impl RabbitMqReader {
         })
     }
 
+    /// The queue that is read, and how often it hands out a message at most.
+    fn named(&self) -> (String, Option<u32>) {
+        match &self.place {
+            Place::Queue {
+                name,
+                delivery_limit,
+            } => {
+                let name = name.clone();
+                let name = name.unwrap_or_else(|| provisioned_queue(&self.exchange));
+                (name, *delivery_limit)
+            }
+            Place::DeadLetters | Place::Own => (dead_letter_queue(&self.exchange), None),
+        }
+    }
+
     async fn open(&self, topics: &[String]) -> Result<Reading, ReadError> {
         let client = |source| ReadError::Client {
             address: address(&self.uri),
@@ -101,12 +122,8 @@ impl RabbitMqReader {
                 let queue = own_queue(&channel, &self.exchange, topics).await;
                 (queue.map_err(client)?, None)
             }
-            Place::Queue {
-                name,
-                delivery_limit,
-            } => {
-                let name = name.clone();
-                let name = name.unwrap_or_else(|| provisioned_queue(&self.exchange));
+            Place::Queue { .. } | Place::DeadLetters => {
+                let (name, delivery_limit) = self.named();
                 let queue = match declare_passively(&channel, &name).await {
                     Ok(queue) => queue,
                     Err(OpenError::Client(error)) if is_missing(&error) => {
@@ -117,7 +134,12 @@ impl RabbitMqReader {
                 if queue.consumer_count() > 0 {
                     return Err(ReadError::InUse(name, queue.consumer_count()));
                 }
-                (name, *delivery_limit)
+                if self.place == Place::DeadLetters
+                    && !is_for_dead_letters(&session, &name).await.map_err(client)?
+                {
+                    return Err(ReadError::NotOurs(name));
+                }
+                (name, delivery_limit)
             }
         };
         Ok(Reading {
@@ -147,32 +169,6 @@ impl Reader for RabbitMqReader {
         }
         .boxed()
     }
-}
-
-/// Why a queue cannot be read.
-#[derive(Debug, Error)]
-enum ReadError {
-    #[error("{address}")]
-    Client { address: String, source: OpenError },
-    #[error(
-        "there is no queue {0:?}: `vodbridge provision` makes the default one, or name another"
-    )]
-    NoQueue(String),
-    #[error(
-        "queue {0:?} has {1} consumers, which would not get what is read: stop them, name another queue, or read one of our own"
-    )]
-    InUse(String, u32),
-    #[error("somebody else takes messages from queue {0:?}: {1} that were there did not come")]
-    Taken(String, u32),
-    #[error(
-        "queue {queue:?} has handed out {position} {count} times, and one with a delivery limit of {limit} drops a message: read another queue, or say the limit"
-    )]
-    Limit {
-        queue: String,
-        position: String,
-        count: i64,
-        limit: i64,
-    },
 }
 
 async fn declare_passively(channel: &Channel, name: &str) -> Result<Queue, OpenError> {

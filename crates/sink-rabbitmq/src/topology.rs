@@ -2,13 +2,14 @@
 
 use futures_util::FutureExt;
 use futures_util::future::BoxFuture;
-use lapin::ExchangeKind;
 use lapin::options::{ExchangeDeclareOptions, QueueBindOptions, QueueDeclareOptions};
+use lapin::protocol::AMQPSoftError;
 use lapin::types::{AMQPValue, FieldTable, ShortString};
+use lapin::{Channel, ExchangeKind};
 use vodbridge_core::{BoxError, Finding, Inspection, Provisioned, Topology};
 
 use crate::RabbitMqSink;
-use crate::error::Failure;
+use crate::error::{Failure, soft};
 use crate::session::{OpenError, Session, address, answered, is_missing};
 
 /// What a confirm says. <https://www.rabbitmq.com/docs/confirms#when-publishes-are-confirmed>
@@ -27,7 +28,7 @@ const DELIVERY_LIMIT: i32 = i32::MAX;
 
 /// The queue that [`Topology::provision`] makes for the dead letters of an exchange. It is theirs
 /// alone, so that no subscriber consumes them away.
-pub fn dead_letter_queue(exchange: &str) -> String {
+pub(crate) fn dead_letter_queue(exchange: &str) -> String {
     format!("{exchange}.dead_letters")
 }
 
@@ -147,23 +148,55 @@ impl RabbitMqSink {
         let channel = session.channel().await?;
         let name = ShortString::from(queue.name.as_str());
         if new {
-            let options = QueueDeclareOptions {
-                durable: true,
-                ..QueueDeclareOptions::default()
-            };
-            let mut arguments = FieldTable::default();
-            let kind = AMQPValue::LongString("quorum".into());
-            arguments.insert("x-queue-type".into(), kind);
-            if let Some(limit) = queue.delivery_limit {
-                arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(limit));
-            }
-            answered(channel.queue_declare(name.clone(), options, arguments)).await?;
+            declare(&channel, name.clone(), queue.delivery_limit).await?;
         }
         // Idempotent, and there is no way to ask first.
         let exchange = ShortString::from(self.config.exchange.as_str());
         let (options, none) = (QueueBindOptions::default(), FieldTable::default());
         answered(channel.queue_bind(name, exchange, queue.key.into(), options, none)).await?;
         Ok(new)
+    }
+}
+
+async fn declare(
+    channel: &Channel,
+    queue: ShortString,
+    delivery_limit: Option<i32>,
+) -> Result<(), OpenError> {
+    let options = QueueDeclareOptions {
+        durable: true,
+        ..QueueDeclareOptions::default()
+    };
+    let mut arguments = FieldTable::default();
+    let kind = AMQPValue::LongString("quorum".into());
+    arguments.insert("x-queue-type".into(), kind);
+    if let Some(limit) = delivery_limit {
+        arguments.insert("x-delivery-limit".into(), AMQPValue::LongInt(limit));
+    }
+    answered(channel.queue_declare(queue, options, arguments))
+        .await
+        .map(|_| ())
+}
+
+/// Whether a queue that is there is as [`Topology::provision`] makes that of the dead letters: the
+/// broker compares what it is declared with. Costs a channel where it is not.
+pub(crate) async fn is_for_dead_letters(session: &Session, queue: &str) -> Result<bool, OpenError> {
+    let channel = session.channel().await?;
+    match declare(&channel, ShortString::from(queue), Some(DELIVERY_LIMIT)).await {
+        Ok(()) => Ok(true),
+        // The second: whoever may not make it is not told.
+        Err(OpenError::Client(error))
+            if matches!(
+                soft(&error),
+                Some((
+                    AMQPSoftError::PRECONDITIONFAILED | AMQPSoftError::ACCESSREFUSED,
+                    _
+                ))
+            ) =>
+        {
+            Ok(false)
+        }
+        Err(error) => Err(error),
     }
 }
 

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use vodbridge_core::{DeadLetter, Envelope, Message, Messages, NoDeadLetter, Reader};
 use vodbridge_sink_file::FileReader;
-use vodbridge_sink_rabbitmq::{Place, dead_letter_queue};
+use vodbridge_sink_rabbitmq::Place;
 
 use super::filter::Filter;
 use crate::assemble::STATE;
@@ -97,10 +97,7 @@ impl Letters {
 
     fn place(&self, sink: &config::Sink) -> Place {
         match (&self.queue, sink) {
-            (None, config::Sink::RabbitMq(rabbitmq)) => Place::Queue {
-                name: Some(dead_letter_queue(&rabbitmq.exchange)),
-                delivery_limit: None,
-            },
+            (None, config::Sink::RabbitMq(_)) => Place::DeadLetters,
             _ => Place::Queue {
                 name: self.queue.clone(),
                 delivery_limit: Some(self.delivery_limit).filter(|limit| *limit > 0),
