@@ -1,6 +1,8 @@
 //! The spools of the webhook sources.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -62,15 +64,36 @@ fn note(config: &Config) {
         return;
     }
     let text = serde_json::to_vec(&known).map_err(anyhow::Error::from);
-    if let Err(error) = text.and_then(|text| Ok(std::fs::write(&file, text)?)) {
+    if let Err(error) = text.and_then(|text| Ok(write(&file, &text)?)) {
         let (file, error) = (file.display(), chain(&*error));
         tracing::warn!(%file, error, "the spools cannot be noted; one that loses its source would not be noticed");
     }
 }
 
 fn read(file: &Path) -> BTreeSet<PathBuf> {
-    let text = std::fs::read(file).unwrap_or_default();
-    serde_json::from_slice(&text).unwrap_or_default()
+    let text = match fs::read(file) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return BTreeSet::new(),
+        read => read.map_err(anyhow::Error::from),
+    };
+    let known = text.and_then(|text| Ok(serde_json::from_slice(&text)?));
+    known.unwrap_or_else(|error| {
+        let (file, error) = (file.display(), chain(&*error));
+        tracing::warn!(%file, error, "it is not known which spools there were; one without a source may hold events");
+        BTreeSet::new()
+    })
+}
+
+/// What was there before is there until this is durable: a full disk must not make it forgotten.
+fn write(file: &Path, text: &[u8]) -> std::io::Result<()> {
+    let fresh = file.with_extension("fresh");
+    let mut out = File::create(&fresh)?;
+    out.write_all(text)?;
+    out.sync_all()?;
+    fs::rename(&fresh, file)?;
+    match file.parent() {
+        Some(directory) => File::open(directory)?.sync_all(),
+        None => Ok(()),
+    }
 }
 
 /// Whether there are records; a store that cannot be read may have some.
@@ -79,5 +102,26 @@ fn holds(directory: &Path) -> bool {
         Ok(reader) => !reader.list(None).is_ok_and(|records| records.is_empty()),
         Err(vodbridge_store::StoreError::Missing { .. }) => false,
         Err(_) => true,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_replaces_what_was_there_or_leaves_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join(KNOWN);
+        assert!(read(&file).is_empty());
+        let known = BTreeSet::from([PathBuf::from("/a"), PathBuf::from("/b")]);
+        write(&file, &serde_json::to_vec(&known).unwrap()).unwrap();
+        assert_eq!(read(&file), known);
+        // Nothing can be written beside it.
+        fs::create_dir(file.with_extension("fresh")).unwrap();
+        write(&file, b"[]").unwrap_err();
+        assert_eq!(read(&file), known);
+        fs::write(&file, "[\"/a").unwrap();
+        assert!(read(&file).is_empty());
     }
 }

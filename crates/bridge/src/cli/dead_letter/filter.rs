@@ -3,7 +3,7 @@
 use std::time::{Duration, SystemTime};
 
 use clap::Args;
-use clap::builder::PossibleValuesParser;
+use clap::builder::{NonEmptyStringValueParser, PossibleValuesParser};
 use vodbridge_core::{Content, DeadLetter, Glob, Reason};
 use vodbridge_vod::catalogue::TYPE_PREFIX;
 
@@ -33,7 +33,8 @@ pub(super) struct Filter {
     #[arg(help_heading = WHICH, long, value_name = "TIME", value_parser = moment)]
     until: Option<SystemTime>,
     /// Its id, or how that begins.
-    #[arg(help_heading = WHICH, long, value_name = "ID")]
+    // Every id begins with nothing: an unset variable of a script must not stand for all.
+    #[arg(help_heading = WHICH, long, value_name = "ID", value_parser = NonEmptyStringValueParser::new())]
     id: Vec<String>,
 }
 
@@ -174,6 +175,7 @@ mod tests {
             "--reason lost",
             "--since yesterday",
             "--until 2026-13-01T00:00:00Z",
+            "--id=",
         ] {
             let arguments = ["x"].into_iter().chain(arguments.split_whitespace());
             assert!(Cli::try_parse_from(arguments).is_err());
