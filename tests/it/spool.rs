@@ -154,6 +154,15 @@ async fn an_outage_is_answered_in_time_and_all_arrive<K: Kind>(own: Result<Own<K
     let median = known.median();
     ensure!(median < Duration::from_millis(500), "{:?}", known.times);
     ensure!(bridge.admin("/readyz").await?.status == 200, "not ready");
+    let metrics = bridge.metrics().await?;
+    let spool = |name: &str| metrics.sum(&format!("vodbridge_spool_{name}"), &[]);
+    assert_eq!(spool("records"), (FILES * (EVENTS - 2)) as f64);
+    assert_eq!(spool("appended_total"), spool("records"));
+    ensure!(spool("oldest_age_seconds") > 0.0, "no age");
+    ensure!(
+        0.0 < spool("bytes") && spool("bytes") < spool("max_bytes"),
+        "no bytes"
+    );
     let waiting = format!("{} wait, the oldest for", FILES * (EVENTS - 2));
     let healthz = in_healthz(&bridge).await?;
     ensure!(healthz.contains(&waiting), "{healthz}");
@@ -281,6 +290,11 @@ async fn a_full_spool_answers_nothing_and_loses_nothing_that_it_answered() -> Re
         "{}",
         bridge.log()
     );
+    let refused = bridge
+        .metrics()
+        .await?
+        .sum("vodbridge_spool_refused_total", &[("reason", "full")]);
+    ensure!(refused >= 1.0, "no refusal is counted");
     own.broker.restart().await?;
     until_empty(&bridge).await?;
     let mut found = numbers(&own.read().await?)?;

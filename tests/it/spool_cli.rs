@@ -163,6 +163,25 @@ async fn a_spool_that_lost_its_source_is_noticed() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test]
+async fn a_spool_has_one_bridge() -> Result<()> {
+    let sinks = "sinks: { events: { file: { directory: '{directory}/out', ephemeral: true } } }";
+    let bridge = Bridge::start(&format!("{sinks}\n{SPOOL}")).await?;
+    let directory = bridge.directory().join("spool");
+    let same = SPOOL.replace("{directory}/spool", &directory.to_string_lossy());
+    let second = Setup::new(&format!("{sinks}\n{same}"))?;
+    let refused = run(second.command(&["run"])?).await?;
+    let holder = format!("process {}", bridge.id());
+    ensure!(
+        refused.code == Some(1)
+            && refused.err.contains("sources.callback.webhook.spool")
+            && refused.err.contains("in use")
+            && refused.err.contains(&holder),
+        "{refused:?}"
+    );
+    Ok(())
+}
+
 /// A 200 would rest on memory, or on what goes with the container.
 #[tokio::test]
 async fn a_spool_that_is_lost_with_the_machine_is_refused() -> Result<()> {

@@ -1,5 +1,5 @@
-//! A replay that is killed half way is run again: nothing is missing, and at most what was under way
-//! is there twice.
+//! A replay that is ended half way is run again: nothing is missing, and at most what was under way
+//! is there twice; nothing is, where it was asked to end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -23,8 +23,16 @@ const CONCURRENCY: usize = 4;
 const ROUTES: &str = "routes: { pulled: { match: { event_type: PullComplete }, to: { events: {} } } }\n\
      dead_letter: { sink: events }";
 
-/// Runs until so many were replayed, and kills it then.
-async fn kill_half_way(directory: &std::path::Path) -> Result<()> {
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    /// SIGKILL.
+    Killed,
+    /// SIGTERM, as Ctrl-C.
+    Asked,
+}
+
+/// Runs until so many were replayed, and ends it then.
+async fn end_half_way(directory: &std::path::Path, how: End) -> Result<()> {
     let concurrency = CONCURRENCY.to_string();
     let arguments = [
         "replay",
@@ -41,17 +49,26 @@ async fn kill_half_way(directory: &std::path::Path) -> Result<()> {
         ensure!(Instant::now() < deadline, "{}", process.log_tail());
         sleep(Duration::from_millis(5)).await;
     }
-    process.kill()?;
-    process.wait(PATIENCE).await?;
-    let done = process.log().lines().count();
-    ensure!(
-        done < COUNT && !process.log().contains("summary"),
-        "it was done: {done}"
-    );
+    match how {
+        End::Killed => process.kill()?,
+        End::Asked => process.terminate()?,
+    }
+    let status = process.wait(PATIENCE).await?;
+    let (log, done) = (process.log(), process.log().lines().count());
+    ensure!(done < COUNT, "it was done: {done}");
+    match how {
+        End::Killed => ensure!(!log.contains("summary"), "{log}"),
+        End::Asked => ensure!(
+            status.code() == Some(1) && log.contains(r#""complete":false"#),
+            "{status}: {}",
+            process.log_tail()
+        ),
+    }
     Ok(())
 }
 
-async fn nothing_is_missing<K: Kind>(own: Own<K>, recognises_copies: bool) -> Result<()> {
+/// `most`: how many may be there twice.
+async fn nothing_is_missing<K: Kind>(own: Own<K>, how: End, most: usize) -> Result<()> {
     let bridge = own.setup(ROUTES)?.start().await?;
     let load = Load::start(bridge.webhook(), 64, COUNT - 1, notification);
     let tally = load.finish().await;
@@ -62,7 +79,7 @@ async fn nothing_is_missing<K: Kind>(own: Own<K>, recognises_copies: bool) -> Re
 
     let sink = &own.sink;
     reconfigure(directory, &format!("sinks: {{ events: {{ {sink} }} }}"))?;
-    kill_half_way(directory).await?;
+    end_half_way(directory, how).await?;
     let (_, sum) = replay(directory, 0, &[]).await?;
     let counts = ["replayed", "replayed_before"].map(|name| sum[name].as_u64().unwrap_or(0));
     assert_eq!(counts.iter().sum::<u64>(), COUNT as u64, "{sum}");
@@ -80,7 +97,6 @@ async fn nothing_is_missing<K: Kind>(own: Own<K>, recognises_copies: bool) -> Re
     }
     assert_eq!(found.len(), COUNT);
     let copies = found.values().sum::<usize>() - COUNT;
-    let most = if recognises_copies { 0 } else { CONCURRENCY };
     ensure!(copies <= most, "{copies} are there twice");
 
     let (_, sum) = replay(directory, 0, &[]).await?;
@@ -93,15 +109,20 @@ async fn nothing_is_missing<K: Kind>(own: Own<K>, recognises_copies: bool) -> Re
 
 #[tokio::test]
 async fn an_interrupted_replay_to_kafka_is_repeated() -> Result<()> {
-    nothing_is_missing(own_kafka().await?, false).await
+    nothing_is_missing(own_kafka().await?, End::Killed, CONCURRENCY).await
 }
 
 #[tokio::test]
 async fn an_interrupted_replay_to_rabbitmq_is_repeated() -> Result<()> {
-    nothing_is_missing(own_rabbitmq().await?, false).await
+    nothing_is_missing(own_rabbitmq().await?, End::Killed, CONCURRENCY).await
 }
 
 #[tokio::test]
 async fn an_interrupted_replay_to_nats_is_repeated() -> Result<()> {
-    nothing_is_missing(own_nats().await?, true).await
+    nothing_is_missing(own_nats().await?, End::Killed, 0).await
+}
+
+#[tokio::test]
+async fn a_replay_that_is_asked_to_end_repeats_nothing() -> Result<()> {
+    nothing_is_missing(own_kafka().await?, End::Asked, 0).await
 }

@@ -1,6 +1,6 @@
 //! Bytes that are not what was written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 
@@ -76,7 +76,11 @@ fn what_was_durable_before_a_torn_write_is_there() {
         written.records[44].2,
         "the log was not begun anew"
     );
-    for cut in (0..whole.len()).step_by(STEP) {
+    // All through it, and around the end of each commit.
+    let ends = written.records.iter().map(|(.., length)| *length);
+    let around = ends.flat_map(|end| [end - 1, end, end + 1]);
+    let cuts: BTreeSet<_> = (0..whole.len()).step_by(STEP).chain(around).collect();
+    for cut in cuts.into_iter().filter(|cut| *cut <= whole.len()) {
         let torn = in_memory();
         copy(written.directory.path(), torn.path());
         fs::write(log(torn.path()), &whole[..cut]).unwrap();
