@@ -11,6 +11,7 @@ use vodbridge_tests::brokers::Kind;
 
 use crate::load::{Load, Tally, numbers};
 use crate::own::{Own, notification, own_kafka, own_nats, own_rabbitmq};
+use crate::refusals::task;
 use crate::spool::{RECOVERY, SPOOL, records};
 
 /// When each file of a directory was written last, and its length.
@@ -26,19 +27,40 @@ fn written(directory: &Path) -> Result<Vec<(String, SystemTime, u64)>> {
     Ok(files)
 }
 
-/// For how long no ack came, at most, while callbacks waited for one; as fine as it is asked.
+/// For how long no ack came, at most, while callbacks waited for one: from the last look before an
+/// ack to the first one after the next.
 async fn longest_silence(bridge: &Bridge, ended: impl Fn() -> bool) -> Result<Duration> {
-    let (mut longest, mut acked, mut since) = (Duration::ZERO, 0.0, Instant::now());
+    let (mut longest, mut acked) = (Duration::ZERO, 0.0);
+    let (mut before, mut last) = (Instant::now(), Instant::now());
     while !ended() {
+        let asked = Instant::now();
         let metrics = bridge.metrics().await?;
         let now = metrics.sum("vodbridge_publishes_acked_total", &[]);
+        longest = longest.max(before.elapsed());
         if now > acked {
-            (acked, since) = (now, Instant::now());
+            (acked, before) = (now, last);
         }
-        longest = longest.max(since.elapsed());
+        last = asked;
         sleep(Duration::from_millis(20)).await;
     }
     Ok(longest)
+}
+
+/// Of several types, so that each broker has as many topics to serve.
+fn of_many_types(number: usize) -> Vec<u8> {
+    const TYPES: [&str; 7] = [
+        "ClipComplete",
+        "ConcatComplete",
+        "CreateImageSpriteComplete",
+        "EditMediaComplete",
+        "PullComplete",
+        "SplitMediaComplete",
+        "TranscodeComplete",
+    ];
+    match TYPES.get(number % (TYPES.len() + 1)) {
+        Some(event_type) => task(event_type, number, ""),
+        None => notification(number),
+    }
 }
 
 /// However many callers there are, nobody takes the broker for one that is away.
@@ -54,11 +76,11 @@ async fn while_the_broker_works_nothing_touches_the_disk<K: Kind>(
     let spool = bridge.directory().join("spool");
     let before = written(&spool)?;
     let mut next = 0;
-    for callers in [1, 64, 512] {
+    for callers in [1, 64, 1024] {
         let count = 200 + callers * 40;
         let these = next..next + count;
         next = these.end;
-        let load = Load::start_at(bridge.webhook(), callers, these, notification);
+        let load = Load::start_at(bridge.webhook(), callers, these, of_many_types);
         let load = tokio::spawn(load.finish());
         let silence = longest_silence(&bridge, || load.is_finished()).await?;
         println!(
@@ -151,8 +173,9 @@ async fn a_hundred_thousand_events_come_back_with_flat_memory() -> Result<()> {
     }
     let delivering = first.unwrap_or(start).elapsed().as_secs_f64();
     println!(
-        "events/s: {direct_rate:.0} directly, {spooled_rate:.0} into the spool, {:.0} out of it; \
+        "events/s: {direct_rate:.0} directly, {spooled_rate:.0} into the spool ({:.0} %), {:.0} out of it; \
          resident MiB: {} before, {} in the outage, at most {} after it",
+        100.0 * spooled_rate / direct_rate,
         waiting / delivering,
         before >> 20,
         outage >> 20,

@@ -9,9 +9,9 @@ use tokio::time::Instant;
 
 /// A sink that was asked for an ack and has acked or refused nothing for so long is away.
 ///
-/// A broker that works is never silent for that long while publishes are open: under the full load
-/// of `tests/bench` no ack of any of the three came later than 0.5 s. One that is away would be
-/// waited for by every callback until `answer_within`, at least twice as long.
+/// A broker that works is never silent for that long while publishes are open: with 1,024 callers on
+/// a busy machine none of the three was for 0.4 s (docs/performance.md, "Known to be away"). One that
+/// is away would be waited for by every callback until `answer_within`, at least twice as long.
 pub(crate) const AWAY_AFTER: Duration = Duration::from_secs(1);
 
 /// What a sink was asked and answered last.
