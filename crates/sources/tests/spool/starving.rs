@@ -213,3 +213,19 @@ async fn events_that_a_sink_never_takes_do_not_hide_that_it_is_back() {
     .await;
     bridge.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_record_that_the_bridge_fails_on_ends_nothing_though_its_dead_letter_fails_too() {
+    let directory = directory();
+    fill(directory.path(), [(0..1, "PullComplete")]).await;
+    let sink = FakeSink::new("sink", [], Step::Panic);
+    let dead = FakeSink::new("dead", [], Step::Panic);
+    let ports: Vec<Arc<dyn Sink>> = vec![sink.clone()];
+    let router = Router::everything(SinkSet::of([0]));
+    let bridge = Bridge::over(ports, router, dead.clone(), directory.path(), "").await;
+    dead.wait_started(1).await;
+    sink.then(Step::Ack);
+    until("it is delivered", || sink.acked().len() == 1).await;
+    bridge.end().await;
+    assert!(kept(directory.path()).is_empty());
+}
