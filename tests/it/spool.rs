@@ -307,3 +307,46 @@ async fn a_full_spool_answers_nothing_and_loses_nothing_that_it_answered() -> Re
     ensure!(arrived - answered <= PROBES, "{arrived} of {answered}");
     Ok(())
 }
+
+/// Two brokers are away, and far more waits for the one that stays so.
+#[tokio::test]
+async fn the_return_of_one_of_two_brokers_is_noticed() -> Result<()> {
+    let (mut stays, mut returns) = tokio::try_join!(own_kafka(), own_nats())?;
+    let other = format!("live: {{ {} }}", returns.sink);
+    let more = format!(
+        "{SPOOL}
+routes:
+  uploads: {{ match: {{ event_type: [NewFileUpload] }}, to: {{ events: {{}} }} }}
+  pulls: {{ match: {{ event_type: [PullComplete] }}, to: {{ live: {{}} }} }}
+dead_letter: {{ sink: events }}"
+    );
+    let bridge = stays.setup_with(&other, &more)?.start().await?;
+    tokio::try_join!(stays.broker.stop(), returns.broker.stop())?;
+    let uploads = (0..200).map(notification);
+    let pulls = (0..5).map(|number| {
+        format!(
+            r#"{{"EventType":"PullComplete","PullCompleteEvent":{{"TaskId":"{number}","FileId":"p{number}"}}}}"#
+        )
+        .into_bytes()
+    });
+    let post = async |body: Vec<u8>| -> Result<()> {
+        let answer = bridge.post(&body, PATIENCE).await?;
+        ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
+        Ok(())
+    };
+    // One after the other: the pulls are the newest.
+    futures_util::future::try_join_all(uploads.map(post)).await?;
+    futures_util::future::try_join_all(pulls.map(post)).await?;
+    // Nothing but what waits tries either of them from now on.
+    sleep(Duration::from_secs(10)).await;
+    returns.broker.restart().await?;
+    let end = Instant::now() + RECOVERY;
+    while records(&bridge).await? != 200.0 {
+        ensure!(Instant::now() < end, "not noticed\n{}", bridge.log());
+        sleep(Duration::from_millis(50)).await;
+    }
+    assert!(returns.ids(PATIENCE).await?.len() >= 5);
+    stays.broker.restart().await?;
+    until_empty(&bridge).await?;
+    Ok(())
+}
