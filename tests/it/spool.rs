@@ -335,9 +335,11 @@ dead_letter: {{ sink: events }}"
         Ok(())
     };
     // One after the other: the pulls are the newest.
-    futures_util::future::try_join_all(uploads.map(post)).await?;
-    futures_util::future::try_join_all(pulls.map(post)).await?;
-    // Nothing but what waits tries either of them from now on.
+    let told = futures_util::future::join_all(uploads.map(post)).await;
+    told.into_iter().collect::<Result<()>>()?;
+    let told = futures_util::future::join_all(pulls.map(post)).await;
+    told.into_iter().collect::<Result<()>>()?;
+    // Both are known to be away by then; nothing but what waits tries them.
     sleep(Duration::from_secs(10)).await;
     returns.broker.restart().await?;
     let end = Instant::now() + RECOVERY;
