@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
+use indicatif::ProgressBar;
 use tokio_util::sync::CancellationToken;
 use vodbridge_core::{Message, Messages, Reader};
 use vodbridge_simulator::cloud::LedgerEntry;
@@ -23,6 +24,8 @@ pub(super) struct Found<'a> {
     config: &'a Config,
     issued: &'a Issued,
     named: usize,
+    /// Counts what is read.
+    bar: ProgressBar,
     /// The sinks, in the configuration's order.
     sinks: Vec<&'a str>,
     tallies: Vec<(String, Tally)>,
@@ -32,11 +35,17 @@ pub(super) struct Found<'a> {
 }
 
 impl<'a> Found<'a> {
-    pub(super) fn new(config: &'a Config, issued: &'a Issued, named: usize) -> Self {
+    pub(super) fn new(
+        config: &'a Config,
+        issued: &'a Issued,
+        named: usize,
+        bar: ProgressBar,
+    ) -> Self {
         Self {
             config,
             issued,
             named,
+            bar,
             sinks: config.sinks.keys().map(String::as_str).collect(),
             tallies: Vec::new(),
             letters: Aside::new(named),
@@ -66,6 +75,7 @@ impl<'a> Found<'a> {
                 let Some(last) = seen.last() else { break };
                 after = Some(last.id);
                 for record in seen {
+                    self.bar.inc(1);
                     let Ok(event) = record.event else {
                         damaged += 1;
                         continue;
@@ -96,6 +106,7 @@ impl<'a> Found<'a> {
         let dead_letter = &self.config.dead_letter;
         let mut tally = Tally::new(self.issued, self.named);
         while let Some(message) = messages.next().await {
+            self.bar.inc(1);
             let message = message.map_err(anyhow::Error::from_boxed);
             let message = message.with_context(|| format!("sinks.{sink}"))?;
             if sink == dead_letter.sink && message.topic == dead_letter.topic {
@@ -153,6 +164,7 @@ impl<'a> Found<'a> {
     }
 
     pub(super) fn verdict(self) -> Verdict {
+        self.bar.finish_and_clear();
         let aside = (self.letters, self.spool);
         let mut verdict = Verdict::of(self.issued, self.tallies, aside, self.named);
         verdict.notes = self.notes;

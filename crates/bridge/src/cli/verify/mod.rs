@@ -123,7 +123,8 @@ impl Verify {
             let strangers = &due.strangers;
             bail!("no source of this configuration receives what applications {strangers:?} tell");
         }
-        let mut found = Found::new(config, &issued, self.limit_printed);
+        let bar = self.bar("{spinner} {elapsed}  {pos} messages read");
+        let mut found = Found::new(config, &issued, self.limit_printed, bar);
         found.take_spools().await?;
         for (name, sink) in &config.sinks {
             let messages = match own.remove(name.as_str()) {
@@ -177,13 +178,23 @@ impl Verify {
         Ok(own)
     }
 
+    /// What people see of long work.
+    fn bar(&self, template: &str) -> ProgressBar {
+        if self.output != Output::Text || !output::is_terminal() {
+            return ProgressBar::hidden();
+        }
+        let bar = ProgressBar::new(0);
+        if let Ok(style) = ProgressStyle::with_template(template) {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(LOOK);
+        bar
+    }
+
     /// Resolves when the simulator has ended, or to false when the time is up.
     async fn wait(&self, cloud: &CloudSide, wait: Duration) -> Result<bool> {
         let deadline = Instant::now() + wait;
-        let bar = match self.output {
-            Output::Text if output::is_terminal() => progress_bar(),
-            _ => ProgressBar::hidden(),
-        };
+        let bar = self.bar("{spinner} {elapsed} {wide_bar} {pos} of {len} events have ended");
         loop {
             let progress = cloud.progress().await?;
             let ended = progress.issued - progress.open;
@@ -235,14 +246,4 @@ async fn name_absent(cloud: &CloudSide, verdict: &mut Verdict) -> Result<()> {
         }
     };
     cloud.entries(name).await
-}
-
-fn progress_bar() -> ProgressBar {
-    let bar = ProgressBar::new(0);
-    let style = "{spinner} {elapsed} {wide_bar} {pos} of {len} events have ended";
-    if let Ok(style) = ProgressStyle::with_template(style) {
-        bar.set_style(style);
-    }
-    bar.enable_steady_tick(LOOK);
-    bar
 }
