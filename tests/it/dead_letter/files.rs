@@ -1,15 +1,19 @@
 //! Dead letters in files, and events to files: no broker.
 
 use std::io::Write;
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
+use std::process::Command;
 use std::time::SystemTime;
 
 use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use vodbridge_core::{Content, DeadLetter, Reason};
 use vodbridge_tests::bridge::Bridge;
+use vodbridge_tests::cli::run;
+use vodbridge_tests::process::bound_to_us;
 
-use super::{PATIENCE, dead_letter, has_payload, list, reconfigure, replay};
+use super::{PATIENCE, command, dead_letter, has_payload, list, reconfigure, replay};
 
 const PULLED: &str =
     r#"{"EventType":"PullComplete","PullCompleteEvent":{"TaskId":"t-1","N":18446744073709551617}}"#;
@@ -133,5 +137,67 @@ async fn those_in_files_are_published_again() -> Result<()> {
         usage.code == Some(64) && usage.err.contains("no such sink"),
         "{usage:?}"
     );
+    Ok(())
+}
+
+/// The command, with a directory of its own in which there is room for a few lines.
+fn with_small_disk(directory: &Path, command: &Command) -> Result<Command> {
+    std::fs::create_dir_all(directory)?;
+    let mut small = bound_to_us("unshare");
+    if std::fs::metadata("/proc/self")?.uid() != 0 {
+        small.args(["--user", "--map-root-user"]);
+    }
+    small.args(["--mount", "sh", "-c"]);
+    small.arg(r#"mount -t tmpfs -o size=4k none "$0" && exec "$@""#);
+    small.arg(directory).arg(command.get_program());
+    small.args(command.get_args());
+    if let Some(current) = command.get_current_dir() {
+        small.current_dir(current);
+    }
+    for (name, value) in command.get_envs() {
+        match value {
+            Some(value) => small.env(name, value),
+            None => small.env_remove(name),
+        };
+    }
+    Ok(small)
+}
+
+/// What cannot be noted would be published again by each repeat: no more is published then.
+#[tokio::test]
+async fn a_replay_ends_where_it_cannot_be_noted() -> Result<()> {
+    const LETTERS: usize = 300;
+    let bridge = Bridge::start(&sinks("all: { to: { events: {} } }")).await?;
+    bridge.sigterm()?;
+    bridge.wait(3 * PATIENCE).await?;
+    let directory = &bridge.directory();
+    let mut letters = Vec::new();
+    for number in 0..LETTERS {
+        let mut letter = raw_letter();
+        letter.id = number.to_string();
+        let body = PULLED.replace("t-1", &letter.id);
+        letter.content = Content::Raw {
+            body: body.into(),
+            headers: Vec::new(),
+            occurrence: None,
+        };
+        letters.extend_from_slice(&letter.encode().structured());
+        letters.push(b'\n');
+    }
+    std::fs::write(directory.join("letters/vod.dead_letter.ndjson"), letters)?;
+    let arguments = ["replay", "--yes", "--output", "json", "--concurrency", "4"];
+    let replay_all = command(directory, &arguments)?;
+    let small = with_small_disk(&directory.join("state/replayed"), &replay_all)?;
+    let ended = run(small).await?;
+    ensure!(
+        ended.code == Some(1) && ended.err.contains("run it again"),
+        "{ended:?}"
+    );
+    let published = || lines(&directory.join("events/vod.PullComplete.ndjson"));
+    let first = published()?.len();
+    ensure!((1..LETTERS / 2).contains(&first), "{first} of {LETTERS}");
+    let (_, sum) = replay(directory, 0, &[]).await?;
+    assert_eq!(sum["replayed"], LETTERS, "{sum}");
+    assert_eq!(published()?.len(), first + LETTERS);
     Ok(())
 }

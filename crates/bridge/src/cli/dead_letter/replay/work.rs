@@ -125,7 +125,9 @@ impl<'w> Work<'w> {
             let noted = match published {
                 Ok(()) => {
                     self.unanswered.store(0, Relaxed);
-                    publishing.journal.add(&kept.record, sink).await
+                    let noted = publishing.journal.add(&kept.record, sink).await;
+                    // Each repeat would publish again what is not noted.
+                    noted.inspect_err(|_| self.stop.cancel())
                 }
                 Err(refused) => {
                     self.give_up_where_nobody_answers(refused.transient);
