@@ -26,10 +26,15 @@ struct Fixture {
 
 impl Fixture {
     async fn new(name: &str) -> Result<Self> {
+        Self::with(name, "").await
+    }
+
+    async fn with(name: &str, more: &str) -> Result<Self> {
         let address = nats::shared().await?;
         let stream = format!("{name}-{}", std::process::id());
         let setup = Setup::new(&format!(
             r#"
+{more}
 sources: {{ callback: {{ webhook: {{ body_timeout: 6s }} }} }}
 sinks:
   events: {{ nats: {{ servers: ["{address}"], subject: "{stream}.{{event_type}}", stream: "{stream}" }} }}
@@ -155,13 +160,16 @@ async fn what_is_strange_is_passed_on() -> Result<()> {
     fixture.works().await
 }
 
+/// Ten megabytes; the server takes one.
+fn large(name: &str) -> String {
+    format!(r#"{{"EventType":"NewFileUpload","FileUploadEvent":{{"FileId":"1","Name":"{name}"}}}}"#)
+}
+
 #[tokio::test]
 async fn an_event_larger_than_the_broker_takes_is_kept() -> Result<()> {
     let fixture = Fixture::new("large").await?;
     let name = "x".repeat(10 << 20);
-    let large = format!(
-        r#"{{"EventType":"NewFileUpload","FileUploadEvent":{{"FileId":"1","Name":"{name}"}}}}"#
-    );
+    let large = large(&name);
     let answer = fixture.bridge.post(large.as_bytes(), PATIENCE).await?;
     ensure!(answer.status == 200, "{} {}", answer.status, answer.text());
     // The server takes 1 MiB at most, so the dead letter did not fit either.
@@ -175,6 +183,19 @@ async fn an_event_larger_than_the_broker_takes_is_kept() -> Result<()> {
     let mut connection = Connection::open(fixture.bridge.webhook()).await?;
     connection.send(&post_head(WEBHOOK_PATH, too_large)).await?;
     assert_eq!(connection.response(PATIENCE).await?.status, 413);
+    fixture.works().await
+}
+
+/// Its dead letter, which the broker does not take either, would be in memory alone.
+#[tokio::test]
+async fn without_a_disk_for_the_last_resort_such_an_event_is_not_confirmed() -> Result<()> {
+    let memory = tempfile::tempdir_in("/dev/shm")?;
+    let state = format!("state_directory: {:?}", memory.path().join("state"));
+    std::fs::create_dir(memory.path().join("state"))?;
+    let fixture = Fixture::with("memory", &state).await?;
+    let large = large(&"x".repeat(10 << 20));
+    let answer = fixture.bridge.post(large.as_bytes(), PATIENCE).await?;
+    ensure!(answer.status == 503, "{} {}", answer.status, answer.text());
     fixture.works().await
 }
 

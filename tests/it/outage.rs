@@ -4,12 +4,13 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio::time::{Instant, sleep, timeout};
-use vodbridge_tests::bridge::{Bridge, WEBHOOK_PATH};
+use vodbridge_tests::bridge::{Bridge, Setup, WEBHOOK_PATH};
 use vodbridge_tests::brokers::cluster::Cluster;
 use vodbridge_tests::brokers::{Broker, Kind};
 use vodbridge_tests::http::{Connection, post};
+use vodbridge_tests::ports::free_port;
 
 use crate::own::{
     Owned, notification, own_kafka, own_kafka_cluster, own_nats, own_nats_cluster, own_rabbitmq,
@@ -323,4 +324,31 @@ async fn what_a_frozen_nats_does_not_take_is_kept() -> Result<()> {
 #[tokio::test]
 async fn what_a_stopped_nats_does_not_take_is_kept() -> Result<()> {
     what_no_broker_takes_is_kept::<_, Stopped>(own_nats().await).await
+}
+
+/// The file of what is undelivered is the last place, and no confirm rests on it.
+#[tokio::test]
+async fn what_not_even_the_undelivered_file_takes_is_counted_as_lost() -> Result<()> {
+    let nobody = free_port()?;
+    let setup = Setup::new(&format!(
+        "sources: {{ callback: {{ webhook: {{ patience: 6s }} }} }}\nsinks: {{ events: {{ nats: \
+         {{ servers: [\"nats://127.0.0.1:{nobody}\"], subject: \"vod.{{event_type}}\" }} }} }}\n"
+    ))?;
+    // In its place.
+    std::fs::create_dir(setup.directory().join("state/undelivered.ndjson"))?;
+    let bridge = setup.start().await?;
+    let answer = bridge.post(&notification(1), RECOVERY).await?;
+    ensure!(answer.status == 503, "{} {}", answer.status, answer.text());
+    bridge.until_nothing_is_in_flight().await?;
+    let lost = [("source", "callback"), ("reason", "lost")];
+    let metrics = bridge.metrics().await?;
+    assert_eq!(
+        metrics.sum("vodbridge_events_undelivered_total", &lost),
+        1.0,
+        "{}",
+        bridge.log()
+    );
+    let told = |line: &Value| line["level"] == "ERROR" && line["kept"] == false;
+    ensure!(bridge.logs().iter().any(told), "{}", bridge.log());
+    Ok(())
 }
