@@ -151,6 +151,8 @@ impl Attempts<'_> {
         if cfg!(feature = "confirm-before-ack") {
             let (sink, envelope) = (sink.clone(), self.envelope.clone());
             tokio::spawn(async move { sink.publish(&envelope).await });
+            // Sent is acked, also for those who ask whether the sink is there.
+            presence.answered();
             return Ok(());
         }
         let start = Instant::now();
