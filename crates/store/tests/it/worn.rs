@@ -20,6 +20,17 @@ fn wear(directory: &Path, bytes: &[u8]) {
     fs::write(&file, whole).unwrap();
 }
 
+/// A store with so many records, closed.
+async fn fill(directory: &Path, records: usize) {
+    let store = open(directory);
+    for number in 0..records {
+        let id = number.to_string();
+        let kept = append_entry(&store, &entry(&id, Some(&id), 2000)).await;
+        drop(kept.unwrap());
+    }
+    store.close().await;
+}
+
 async fn remove(store: &Store, records: &[RecordId]) {
     store.remove(records).await.unwrap();
     store.flush().await.unwrap();
@@ -29,16 +40,7 @@ async fn remove(store: &Store, records: &[RecordId]) {
 async fn a_lost_page_stops_neither_what_comes_nor_what_goes() {
     const RECORDS: usize = 200;
     let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path());
-    for number in 0..RECORDS {
-        let id = number.to_string();
-        drop(
-            append_entry(&store, &entry(&id, Some(&id), 2000))
-                .await
-                .unwrap(),
-        );
-    }
-    store.close().await;
+    fill(directory.path(), RECORDS).await;
     let lost = entry("100", Some("100"), 2000).envelope.structured();
     wear(directory.path(), &lost);
 
@@ -70,16 +72,7 @@ async fn a_lost_page_stops_neither_what_comes_nor_what_goes() {
 async fn where_nothing_can_be_added_what_is_there_is_read_and_removed() {
     const RECORDS: usize = 50;
     let directory = tempfile::tempdir().unwrap();
-    let store = open(directory.path());
-    for number in 0..RECORDS {
-        let id = number.to_string();
-        drop(
-            append_entry(&store, &entry(&id, Some(&id), 2000))
-                .await
-                .unwrap(),
-        );
-    }
-    store.close().await;
+    fill(directory.path(), RECORDS).await;
     let lost = entry("49", Some("49"), 2000).envelope.structured();
     wear(directory.path(), &lost);
 
